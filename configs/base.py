@@ -1,0 +1,165 @@
+"""The base model: where it lives, its fingerprint, and the only safe way to open it.
+
+Safetensors only, never a pickle, never remote code. Importing this page is free; torch and transformers are imported by
+the functions that need them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import DataError, StorageError, UnsafeArtefactError
+from configs.store import HOUSE, digest_file, digest_json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+"""Weight files that run code when opened: never touched."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""OpenAI's ChatML form, used where a tokenizer brings no chat template of its own."""
+
+
+@lru_cache(maxsize=8)
+def base_folder(base: str, roots: tuple[Path, ...] = (HOUSE,), weights: bool = True) -> Path:
+    """The local folder of a base model: as given, below a root, or downloaded from the hub (`org/name@revision`).
+
+    Raises:
+        DataError: no such folder, no config.json in it, or the hub has no such model.
+        UnsafeArtefactError: the weights are pickled, or the model wants to run its own code.
+        StorageError: the hub cannot be reached and the model is not in the local cache.
+    """
+    for root in (Path.cwd(), *roots):
+        folder = root / base
+        if folder.is_dir():
+            return _checked(folder.resolve(), weights=weights)
+    if base.count("/") != 1 or base.startswith((".", "/")):
+        raise DataError(
+            "no such base model",
+            where=base,
+            hint="Give a folder in Hugging Face format (config.json, tokenizer.json, *.safetensors) or a hub id ORG/NAME.",
+        )
+    return _checked(_download(base), weights=weights)
+
+
+def _checked(folder: Path, *, weights: bool) -> Path:
+    config = read_config(folder)
+    if "auto_map" in config:
+        raise UnsafeArtefactError(
+            "this model wants to run its own code (auto_map in config.json)",
+            where=str(folder),
+            hint="Choose a model of a family that transformers knows; remote code is never run.",
+        )
+    if weights and not list(folder.glob("*.safetensors")):
+        pickled = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
+        if pickled:
+            raise UnsafeArtefactError(
+                f"weights are pickled ({pickled[0]}): opening them could run code",
+                where=str(folder),
+                hint="Convert them once, on a machine you trust: model.save_pretrained(FOLDER) writes safetensors.",
+            )
+        raise DataError("no *.safetensors in the base model's folder", where=str(folder))
+    return folder
+
+
+def _download(base: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    name, _, revision = base.partition("@")
+    patterns = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except RepositoryNotFoundError as error:
+        raise DataError("the hub has no such model, or it needs a token", where=base, hint="Set HF_TOKEN.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise StorageError(
+            f"the hub cannot be reached and the model is not in the local cache ({type(error).__name__})",
+            where=base,
+            hint="Check the network with `sectorlm doctor`, or give a local folder.",
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config.json.
+
+    Raises:
+        DataError: it is missing or not JSON.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("no config.json: not a model in Hugging Face format", where=str(folder)) from error
+    except ValueError as error:
+        raise DataError(f"config.json is not JSON ({error})", where=str(folder)) from error
+    if not isinstance(config, dict):
+        raise DataError("config.json is not an object", where=str(folder))
+    return config
+
+
+def base_digest(folder: Path) -> str:
+    """Fingerprint of a model: config and weights, by content."""
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    return digest_json({name: digest_file(folder / name) for name in ["config.json", *names]})
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Fingerprint of a tokenizer and its chat template, by content."""
+    there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return digest_json({path.name: digest_file(path) for path in there})
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a base model, with a chat template and an end mark for sure.
+
+    Raises:
+        DataError: there is none, or it has no end mark.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception on damaged files
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"its tokenizer cannot be read ({reason})", where=str(folder)) from error
+    if tokenizer.eos_token_id is None:
+        raise DataError("its tokenizer has no end mark (eos_token)", where=str(folder))
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+    """The causal language model in `folder`, on the CPU, in `dtype`, in evaluation mode.
+
+    Raises:
+        DataError: the weights cannot be read, or some are missing.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors, transformers and torch each raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"the base model cannot be read ({reason})", where=str(folder)) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise DataError(f"weights are missing: {missing[0]} and {len(missing) - 1} more", where=str(folder))
+    return model.eval()

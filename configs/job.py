@@ -1,0 +1,74 @@
+"""A job is one recipe at work: the recipe, the folders its paths are looked for in, and the folder its records go to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.errors import DataError, UnsafeArtefactError
+from configs.store import HOUSE, RunFolder
+
+if TYPE_CHECKING:
+    from configs.recipe import Recipe
+
+MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage receives."""
+
+    recipe: Recipe
+    roots: tuple[Path, ...]
+    folder: RunFolder
+
+    def find(self, path: str) -> list[Path]:
+        """The files that a path of the recipe means; see `find_files`."""
+        return find_files(path, self.roots)
+
+
+def roots_of(recipe: Recipe, recipe_path: Path) -> tuple[Path, ...]:
+    """Where a recipe's paths are looked for: beside it, in its `data` folders, in SectorLM itself."""
+    beside = recipe_path.resolve().parent
+    return (beside, *((beside / folder).resolve() for folder in recipe.data), HOUSE)
+
+
+def find_files(path: str, roots: tuple[Path, ...]) -> list[Path]:
+    """The files that `path` means (a file, a folder or a glob; `archive!inside` gives the archive), sorted.
+
+    Raises:
+        UnsafeArtefactError: the path, or a link below it, leads out of every root.
+        DataError: nothing is there; the message names the places that were looked at.
+    """
+    outer = path.partition("!")[0]
+    for root in roots:
+        found = _below(root, outer)
+        if not found:
+            continue
+        for file in found:
+            if not any(file.resolve().is_relative_to(allowed.resolve()) for allowed in roots):
+                raise UnsafeArtefactError(
+                    f"{file} lies outside of the folders that this recipe may read",
+                    where=path,
+                    hint="Add its folder to `data:` in the recipe if it is meant.",
+                )
+        return found
+    looked = ", ".join(dict.fromkeys(str(root) for root in roots))
+    raise DataError("no such file", where=path, hint=f"Looked in: {looked}. Add a folder with `data: [FOLDER]`.")
+
+
+def _below(root: Path, path: str) -> list[Path]:
+    """Files that `path` means below `root`; hidden files and SOURCE.md-like notes are the reader's business."""
+    if MAGIC.isdisjoint(path):
+        target = root / path
+        if target.is_dir():
+            return sorted(file for file in target.rglob("*") if file.is_file() and not _hidden(file, target))
+        return [target] if target.is_file() else []
+    if Path(path).is_absolute():
+        return sorted(file for file in Path(path).parent.glob(Path(path).name) if file.is_file())
+    return sorted(file for file in root.glob(path) if file.is_file() and not _hidden(file, root))
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)

@@ -1,0 +1,247 @@
+"""The recipe: what a person asks for, in 15 to 25 lines of YAML.
+
+Every field below has a sentence with its meaning, unit and, where there is one, the evidence for its default;
+`sectorlm schema` hands the same sentences to editors. This page is the only place where defaults live.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SECTORS = (
+    "manufacturing",
+    "agriculture",
+    "commerce",
+    "transport",
+    "finance",
+    "science",
+    "culture_tourism",
+    "healthcare",
+    "emergency",
+    "meteorology",
+    "urban_governance",
+    "green",
+)
+"""The twelve sectors of the plan "Data Factor of Production x" (2024-2026), in its order."""
+
+Sector = Literal[
+    "manufacturing",
+    "agriculture",
+    "commerce",
+    "transport",
+    "finance",
+    "science",
+    "culture_tourism",
+    "healthcare",
+    "emergency",
+    "meteorology",
+    "urban_governance",
+    "green",
+]
+Share = Annotated[float, Field(gt=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Part(BaseModel):
+    """A piece of a recipe: frozen, strictly typed, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Source(Part):
+    """One corpus of the mixture: where its files are, what a record becomes, and under which terms it may be used."""
+
+    name: Name
+    """Short name; it stands in every record, ledger and report."""
+    path: str | tuple[str, ...]
+    """Files, folders or globs, looked for beside the recipe, then in the folders of `data`, then in SectorLM itself.
+    `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name` is a Hugging Face data set."""
+    licence: str
+    """SPDX identifier (`CC-BY-4.0`) or one of the names that `sectorlm check` lists (`public-domain`, `research-only`)."""
+    format: Literal["auto", "json", "jsonl", "csv", "tsv", "text", "markdown", "xml", "parquet", "xlsx"] = "auto"
+    """Form of the files; `auto` goes by the name and then by the content."""
+    encoding: str = "auto"
+    """Text encoding; `auto` tries UTF-8, UTF-16 by its mark, GB18030 and Latin-1, and the ledger says which it was."""
+    columns: tuple[str, ...] | None = None
+    """Column names of a table without a header row."""
+    records: str = ""
+    """Where the records lie inside nested data: `data[].paragraphs[]`; `*` for an object whose values are the records."""
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Keep only records whose field has one of the values: `{label: [yes, no]}`; others are counted as not selected."""
+    where_not: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Leave out records whose field has one of the values."""
+    text: str | None = None
+    """Jinja template of a plain document, `{{ title }}\\n{{ body }}`: every token is supervised."""
+    prompt: str | None = None
+    """Jinja template of the question; with `answer`. Only the answer's tokens are supervised."""
+    answer: str | None = None
+    """Jinja template of the answer; the end mark after it is supervised too."""
+    messages: str | None = None
+    """Name of the field that holds a conversation: a list of {role, content} or {from, value}."""
+    group: str | None = None
+    """Jinja template of a key: records with the same key never stand on both sides of the validation split."""
+    channel: Literal["sector", "general"] = "sector"
+    """`general` marks replay: text that keeps old abilities alive, reported apart."""
+    share: Share | None = None
+    """Part of the training tokens that this source shall have; sources without one keep their natural size."""
+    max_repeats: float = Field(default=4.0, ge=1, le=16)
+    """How often a source may be repeated to reach its share. Four is where repetition starts to lose value
+    (Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5)."""
+    max_documents: int | None = Field(default=None, ge=1)
+    """Take at most this many documents, chosen by the hash of (seed, source, id)."""
+    origin: str = ""
+    """Who published it, where and when."""
+    language: tuple[Literal["en", "zh", "other"], ...] = ()
+    """Languages as declared."""
+    grade: Literal["general", "important", "core"] = "general"
+    """Data grade after GB/T 43697-2024; `core` is never used for training."""
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Source:
+        shapes = [self.text is not None, self.prompt is not None or self.answer is not None, self.messages is not None]
+        if sum(shapes) != 1:
+            raise ValueError("give exactly one of: text | prompt and answer | messages")
+        if (self.prompt is None) != (self.answer is None):
+            raise ValueError("prompt and answer belong together: one of them is missing")
+        return self
+
+
+class Prepare(Part):
+    """How documents become tokens."""
+
+    sequence_length: int = Field(default=2048, ge=32, le=131072)
+    """Tokens per packed row; long text is split, never cut. 2048 suits instructions, 4096 continued pretraining."""
+    validation: float = Field(default=0.02, gt=0, lt=0.5)
+    """Part of the documents kept from training, chosen by the hash of their normalised content."""
+    overlong: Literal["split", "drop", "truncate"] = "split"
+    """Conversations longer than a row: `split` refuses to cut an answer and drops the conversation with its reason,
+    counted; `truncate` keeps the beginning and counts the tokens lost. Plain text is always split without loss."""
+    min_chars: int = Field(default=10, ge=1)
+    """Shorter documents are dropped and counted."""
+    max_bad_rows: float = Field(default=0.001, ge=0, le=1)
+    """Part of a source's rows that may be unreadable before the stage fails."""
+    max_record_bytes: int = Field(default=10_000_000, ge=1000)
+    """Larger records are refused and counted."""
+    decontaminate: Literal["drop", "report", "off"] = "drop"
+    """What happens to training documents that share a run of `ngram` with an item of a task of this recipe."""
+    ngram: int = Field(default=13, ge=5, le=50)
+    """Words (English) or characters (Chinese) in a row that count as a leak; 13 after Brown et al. 2020 (GPT-3), appendix C."""
+
+
+class Train(Part):
+    """How the base model becomes the tuned one."""
+
+    method: Literal["lora", "full", "scratch"] = "lora"
+    """`lora` trains low-rank factors on all linear layers, `full` all weights, `scratch` all weights from random ones."""
+    rank: int = Field(default=16, ge=1, le=512)
+    """LoRA rank; 16 for instruction data up to 50k examples, 64 above and for continued pretraining
+    (Biderman et al. 2024, "LoRA Learns Less and Forgets Less"; Thinking Machines 2025, "LoRA Without Regret")."""
+    alpha: float = Field(default=32.0, gt=0)
+    """LoRA scale; the factors' product is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """LoRA dropout; 0 loses nothing in short runs (Thinking Machines 2025)."""
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Peak learning rate of AdamW; 2e-4 for LoRA, about a tenth of that for `full` (Thinking Machines 2025)."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Part of the steps with a linearly rising learning rate."""
+    final: float = Field(default=0.1, ge=0, le=1)
+    """Cosine decay ends at this part of the peak (Ibrahim et al. 2024 on continual pretraining)."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """AdamW's decoupled weight decay, on matrices only."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+    epochs: float | None = Field(default=None, gt=0, le=100)
+    """Passes over the training rows; left out: 3 / 2 / 1 below 10k / below 50k / above documents."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many steps, whatever `epochs` says."""
+    batch_tokens: int = Field(default=32768, ge=32)
+    """Tokens of one optimiser step, over all processes: the global batch."""
+    micro_batch_tokens: int = Field(default=8192, ge=32)
+    """Tokens of one forward pass per process; the result does not depend on it."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    validate_every: int = Field(default=50, ge=1)
+    """Steps between looks at the held-out rows of each channel."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints; the last two are kept."""
+
+
+class Evaluate(Part):
+    """How base and tuned model are compared."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Sector benchmarks: names under configs/tasks, or paths of task files beside the recipe."""
+    general: tuple[str, ...] = ("general_pairs", "general_text")
+    """The general-ability panel: what tuning may have cost."""
+    shots: int | None = Field(default=None, ge=0, le=32)
+    """Worked examples before each question; left out: what the task says."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take at most this many items per task, chosen by the hash of (seed, task, item); the report says so."""
+    resamples: int = Field(default=10_000, ge=1000, le=1_000_000)
+    """Bootstrap resamples of each interval (Efron and Tibshirani 1993, chapter 13)."""
+    batch_tokens: int = Field(default=16384, ge=256)
+    """Tokens of one forward pass of the scorer."""
+
+
+class Gates(Part):
+    """What must hold before a release is made; an unset gate is not checked."""
+
+    significant_gain: bool = False
+    """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
+    max_general_loss: float | None = Field(default=None, ge=0)
+    """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
+
+
+class Publish(Part):
+    """What the release holds."""
+
+    merged: bool = False
+    """Also write the merged weights; verified against base + adapter."""
+    max_merge_kl: float = Field(default=0.01, gt=0)
+    """Largest mean Kullback-Leibler divergence, in nats per token, of merged from base + adapter on held-out rows."""
+    push_to: str | None = None
+    """Hub repository; pushed only by `sectorlm publish --push`, private by default."""
+    licence: str = "other"
+    """Licence of the released weights (Hugging Face licence id)."""
+
+
+class Recipe(Part):
+    """The whole request. `sectorlm run` turns it into a corpus, a run, scorecards, a report and a release."""
+
+    name: Name
+    """Name of the run folder under `--runs`."""
+    sector: Sector
+    """One of the twelve sectors."""
+    base: str
+    """Base model: a local directory in Hugging Face format, or a hub id `org/name` (`@revision` pins it)."""
+    seed: int = Field(default=17, ge=0, lt=2**31)
+    """The only source of randomness; every random draw is derived from (seed, purpose, id)."""
+    use: Literal["research", "commercial"] = "research"
+    """What the result is for; sources whose licence forbids it are refused."""
+    data: tuple[str, ...] = ()
+    """Folders that paths are resolved in, relative to the recipe. Paths outside of all roots are refused."""
+    corpora: tuple[Source, ...] = Field(min_length=1)
+    """The sources of the mixture."""
+    prepare: Prepare = Prepare()
+    """How documents become tokens."""
+    train: Train = Train()
+    """How the base becomes the tuned model."""
+    evaluate: Evaluate
+    """How base and tuned are compared."""
+    gates: Gates = Gates()
+    """What must hold before a release is made."""
+    publish: Publish = Publish()
+    """What the release holds."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Recipe:
+        names = [source.name for source in self.corpora]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"corpora share the name {twice[0]}: each source needs its own")
+        shares = sum(source.share or 0 for source in self.corpora)
+        if shares > 1 + 1e-9:
+            raise ValueError(f"the shares of the corpora add up to {shares:g}: at most 1")
+        return self

@@ -1,0 +1,267 @@
+"""The one seam between SectorLM and the disk: hashes, atomic writes, record last, the run-folder lock.
+
+Every commit of state follows one order, so that a stop at any instant leaves the old state or the new one:
+stage in a sibling folder -> fsync files -> record with sha256 last -> rename -> fsync the parent -> move the old to trash.
+All writes, fsyncs, renames and removals pass through `_disk`, where a test makes the n-th call fail and where the
+environment variable SECTORLM_CRASH_AT=POINT[:N] stops the process hard the N-th time a named point is passed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import DataError, LockedError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HOUSE = Path(__file__).resolve().parent.parent
+"""The folder that holds the stages and `assets/`: paths like `assets/base` are found here from anywhere."""
+
+_fault: Callable[[str, Path], None] | None = None
+"""A test's hook: called as (operation, path) before each disk operation, raises to make it fail."""
+
+_passed: dict[str, int] = {}
+
+
+def crash_point(name: str) -> None:
+    """Stop this process hard (no clean-up, like kill -9) if SECTORLM_CRASH_AT names this point.
+
+    `SECTORLM_CRASH_AT=train.step:7` stops the seventh time `train.step` is passed. Tests use it; nobody else should.
+    """
+    wanted, _, nth = os.environ.get("SECTORLM_CRASH_AT", "").partition(":")
+    if wanted != name:
+        return
+    _passed[name] = _passed.get(name, 0) + 1
+    if _passed[name] >= int(nth or 1):
+        os._exit(137)
+
+
+@contextmanager
+def _disk(operation: str, path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into ours, and let tests make the n-th call fail."""
+    try:
+        if _fault is not None:
+            _fault(operation, path)
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """Our error for a refusal of the operating system while writing at `path`."""
+    folder = path if path.is_dir() else path.parent
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"the disk is full while writing {path.name}",
+            where=str(folder),
+            hint="Free some space there and run the same command again: finished work is kept.",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageError(
+            f"no permission to write {path.name}",
+            where=str(folder),
+            hint="Choose another place with --runs DIR, or change the permissions.",
+        )
+    return StorageError(f"{error.strerror or error} ({path.name})", where=str(folder))
+
+
+# ---------------------------------------------------------------- hashes
+
+
+def digest_bytes(data: bytes) -> str:
+    """sha256 in hexadecimal (FIPS 180-4)."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's bytes, read in bounded memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_json(value: Any) -> str:
+    """sha256 of a JSON value, independent of key order."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_folder(folder: Path, patterns: tuple[str, ...] = ("*",)) -> str:
+    """sha256 over the names and contents of the files directly in `folder` that match `patterns`."""
+    names = sorted({path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return digest_json({name: digest_file(folder / name) for name in names})
+
+
+# ---------------------------------------------------------------- atomic writes
+
+
+def _fsync(path: Path) -> None:
+    with _disk("fsync", path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data`, or leave it untouched: no reader ever sees a part of it.
+
+    Raises:
+        StorageError: the disk is full, read-only or not there.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with _disk("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+        _fsync(part)
+        with _disk("rename", path):
+            part.replace(path)
+        _fsync(path.parent)
+    except StorageError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A fresh sibling folder to fill; on leaving without an error it becomes `target` in one rename.
+
+    What stood at `target` before is moved aside first and removed last. An error removes the staging folder
+    and leaves `target` as it was.
+
+    Raises:
+        StorageError: the disk is full, read-only or not there.
+    """
+    staging, trash = target.with_name(f".{target.name}.staging"), target.with_name(f".{target.name}.trash")
+    _recover(target, trash)
+    with _disk("remove", staging):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+    try:
+        try:
+            yield staging
+        except OSError as error:
+            raise storage_error(error, staging) from error
+        for path in sorted(staging.rglob("*")):
+            _fsync(path)
+        crash_point("store.before_rename")
+        if target.exists():
+            with _disk("rename", target):
+                target.rename(trash)
+        crash_point("store.between_renames")
+        with _disk("rename", staging):
+            staging.rename(target)
+        _fsync(target.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        _recover(target, trash)
+        raise
+    with _disk("remove", trash):
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def _recover(target: Path, trash: Path) -> None:
+    """After a stop between the two renames the old folder is still in the trash: put it back."""
+    if trash.exists():
+        if target.exists():
+            shutil.rmtree(trash, ignore_errors=True)
+        else:
+            trash.rename(target)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that no reader meets half of it: rename to trash first."""
+    if folder.exists():
+        trash = folder.with_name(f".{folder.name}.trash")
+        with _disk("remove", folder):
+            shutil.rmtree(trash, ignore_errors=True)
+            folder.rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
+
+
+def files_of(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
+    """sha256 of every file below `folder` by its relative path: what a record vouches for."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: digest_file(path) for name, path in named.items() if name not in leave_out}
+
+
+def verify_files(folder: Path, files: dict[str, str]) -> None:
+    """Compare a folder with what its record vouches for.
+
+    Raises:
+        DataError: a file is missing or its bytes changed; the message names the first one.
+    """
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise DataError("file is missing", where=str(path), hint="Run the stage again; it makes it anew.")
+        if digest_file(path) != expected:
+            raise DataError(
+                "bytes differ from the sha256 in the record",
+                where=str(path),
+                hint="The file was changed or damaged after it was written. Delete its folder and run the stage again.",
+            )
+
+
+# ---------------------------------------------------------------- run folders
+
+
+class RunFolder:
+    """Where the records of one recipe live: `runs/NAME/` and the five stage folders in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.corpus = root / "corpus"
+        self.run = root / "run"
+        self.scorecards = root / "scorecards"
+        self.report = root / "report"
+        self.release = root / "release"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this run folder alone; the kernel lets go of it when the process dies, however it dies.
+
+        Raises:
+            LockedError: another living process holds it; the message names pid, host and since when.
+            StorageError: the folder cannot be written.
+        """
+        import fcntl  # POSIX only, and only a run needs it
+
+        path = self.root / ".lock"
+        with _disk("write", path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                handle.seek(0)
+                raise LockedError(
+                    f"run folder in use by {handle.read().strip() or 'another process'}",
+                    where=str(self.root),
+                    hint="Wait for it, or give this run another name: --set name=OTHER.",
+                ) from error
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            with _disk("write", path):
+                handle.truncate(0)
+                handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}\n")
+                handle.flush()
+            yield

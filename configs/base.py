@@ -146,8 +146,9 @@ def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -
     """
     from transformers import AutoModelForCausalLM
 
+    load: Any = AutoModelForCausalLM.from_pretrained  # its stub does not know output_loading_info
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = load(
             folder,
             dtype=dtype,
             attn_implementation=attention,
@@ -162,4 +163,5 @@ def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise DataError(f"weights are missing: {missing[0]} and {len(missing) - 1} more", where=str(folder))
-    return model.eval()
+    loaded: PreTrainedModel = model.eval()
+    return loaded

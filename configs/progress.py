@@ -58,7 +58,9 @@ class Track:
             self.last_line = now
             left = (now - self.started) * (self.total - self.done) / max(self.done, 1e-9)
             share = f"{100 * self.done / max(self.total, 1e-9):3.0f} %"
-            say(f"  {self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share}), {_clock(left)} left  {shown}")
+            say(
+                f"  {self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share}), {_clock(left)} left  {shown}"
+            )
 
 
 @contextmanager

@@ -47,7 +47,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 class Part(BaseModel):
     """A piece of a recipe: frozen, strictly typed, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Source(Part):
@@ -113,6 +113,9 @@ class Prepare(Part):
 
     sequence_length: int = Field(default=2048, ge=32, le=131072)
     """Tokens per packed row; long text is split, never cut. 2048 suits instructions, 4096 continued pretraining."""
+    form: Literal["chat", "plain"] = "chat"
+    """How questions and answers are joined, in training and in evaluation alike: by the tokenizer's chat template, or
+    `plain`: the prompt, a space, the answer, the end mark. A small base that never saw a chat learns `plain` sooner."""
     validation: float = Field(default=0.02, gt=0, lt=0.5)
     """Part of the documents kept from training, chosen by the hash of their normalised content."""
     overlong: Literal["split", "drop", "truncate"] = "split"
@@ -138,7 +141,7 @@ class Train(Part):
     rank: int = Field(default=16, ge=1, le=512)
     """LoRA rank; 16 for instruction data up to 50k examples, 64 above and for continued pretraining
     (Biderman et al. 2024, "LoRA Learns Less and Forgets Less"; Thinking Machines 2025, "LoRA Without Regret")."""
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: int = Field(default=32, ge=1)
     """LoRA scale; the factors' product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """LoRA dropout; 0 loses nothing in short runs (Thinking Machines 2025)."""
@@ -161,7 +164,7 @@ class Train(Part):
     micro_batch_tokens: int = Field(default=8192, ge=32)
     """Tokens of one forward pass per process; the result does not depend on it."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """Number format of the matrix products; `auto` is bfloat16 where the device multiplies it natively, else float32."""
     validate_every: int = Field(default=50, ge=1)
     """Steps between looks at the held-out rows of each channel."""
     checkpoint_every: int = Field(default=200, ge=1)

@@ -24,14 +24,16 @@ from __future__ import annotations
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from configs.errors import DataError
 from configs.recipe import Part
 from configs.store import HOUSE, digest_file, digest_json, write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = "0.1.0"
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
@@ -123,6 +125,8 @@ class SourceLedger(Part):
     """Records that could not be read, by reason."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Documents that were read and left out, by reason (`duplicate`, `leak:TASK`, `too short`, `not selected` ...)."""
+    mended: dict[str, int] = Field(default_factory=dict)
+    """Documents that were repaired in place, by what (`line ends`, `control characters`, `not in NFC`)."""
     documents: int = 0
     """Documents kept, training and validation together."""
     characters: int = 0
@@ -233,6 +237,8 @@ class Scorecard(Record):
     """`base` or `tuned`, or the name of a model given on the command line."""
     model_digest: str
     """Fingerprint of base and adapter together: an adapter never gets its base's answers."""
+    engine: str = ""
+    """Number format and kind of device that answered."""
     scores: tuple[Score, ...]
     tokens: int
     """Tokens forwarded."""
@@ -256,6 +262,8 @@ class Difference(Part):
     """The same after Holm's correction over the tasks of the comparison."""
     n: int
     clusters: int
+    detectable: float | None = None
+    """The smallest true difference that so noisy a comparison finds with 80 % power; None where it has no noise."""
     gained: int = 0
     """Items that became right."""
     lost: int = 0

@@ -196,11 +196,10 @@ def remove_folder(folder: Path) -> None:
             shutil.rmtree(trash, ignore_errors=True)
 
 
-def files_of(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-    """sha256 of every file below `folder` by its relative path: what a record vouches for."""
+def files_of(folder: Path, prefix: str = "") -> dict[str, str]:
+    """sha256 of every file below `folder` by its path in the record's folder: what a record vouches for."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {name: digest_file(path) for name, path in named.items() if name not in leave_out}
+    return {(Path(prefix) / path.relative_to(folder)).as_posix(): digest_file(path) for path in paths}
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:

@@ -102,6 +102,9 @@ class Task(Part):
     """A generation ends before the first of these."""
     max_gen_toks: int = Field(default=64, ge=1, le=4096)
     """Longest generation, in tokens."""
+    doc_to_decontamination_query: str | None = None
+    """Jinja template of the text that would be a leak, where the question holds stock phrases that training data may
+    share rightly; left out: the question, its own choices and, for generation, the answer."""
     metric_list: tuple[Metric, ...] = Field(min_length=1)
     """What is reported; the first one is compared between models."""
     metadata: About
@@ -113,6 +116,8 @@ class Task(Part):
     """Where the records lie inside nested data; as in a recipe's source."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Score only rows whose field has one of the values."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """Split to a JSON file that lists the `_key`s of its rows (a list, or an object by key): an official test split."""
     cluster: str | None = None
     """Jinja template of a key: rows with the same key are one independent observation (same sentence under ten prompts)."""
 

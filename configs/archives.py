@@ -1,0 +1,184 @@
+"""Opening files: plain, compressed or packed, always as a stream with a budget, never extracted to disk.
+
+zip, tar, gzip and zstd are read member by member. A path that climbs out (`../`), a link, a nested archive or a bomb is
+refused; nothing here writes a file or runs code.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from configs.errors import DataError, UnsafeArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FREE_BYTES = 256 * 2**20
+"""Any file may unpack to this much."""
+RATIO = 200
+"""Beyond that, bytes out per byte in. Text packs 3 to 30 times; DEFLATE's ceiling, which bombs reach, is 1032."""
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
+"""Endings of files that run code when opened the usual way."""
+HEAD_BYTES = 2**20
+"""How much of a file is looked at to tell its form and its encoding."""
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, OSError)
+
+
+class Member(NamedTuple):
+    """One file to read: a plain one, or one inside an archive."""
+
+    where: str
+    """`notes.json`, `a.zip!b.json`."""
+    name: str
+    """Its name without `.gz` or `.zst`; the ending tells the form."""
+    stream: IO[bytes]
+
+
+class _Budget:
+    """Bytes that one file on disk may still unpack to, shared by all its members."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self.left, self.label = FREE_BYTES + RATIO * path.stat().st_size, label
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise UnsafeArtefactError(
+                f"unpacks to more than {RATIO} times its size: looks like a decompression bomb",
+                where=self.label,
+                hint="If it is meant, unpack it yourself and name the unpacked file.",
+            )
+
+
+class _Stream(io.RawIOBase):
+    """A raw stream that spends the budget, turns damage into our error, and comes short only at the end."""
+
+    def __init__(self, inner: Any, budget: _Budget, where: str) -> None:
+        super().__init__()
+        self.inner, self.budget, self.where = inner, budget, where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = 0
+        while size < len(buffer):
+            with _damage(self.where):
+                chunk = self.inner.read(len(buffer) - size)
+            if not chunk:
+                break
+            self.budget.spend(len(chunk))
+            buffer[size : size + len(chunk)] = chunk
+            size += len(chunk)
+        return size
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        cut = isinstance(error, EOFError) or "runcated" in str(error) or "unexpected end" in str(error)
+        reason = "looks cut off" if cut else "is damaged, or not what its ending says"
+        raise DataError(f"the file {reason} ({error})", where=where, hint="Fetch it again.") from error
+
+
+def members(path: Path, label: str, inside: str = "") -> Iterator[Member]:
+    """Open `path` and yield its content: itself, or each file of the archive that matches the glob `inside`.
+
+    Hidden members and macOS' `__MACOSX` folders are passed over. A stream is valid until the next member is asked for.
+
+    Raises:
+        DataError: the file is missing, damaged, cut off, locked by a password, or no member matches.
+        UnsafeArtefactError: a bomb, a link, a path that leaves the archive, or a pickle.
+    """
+    if not path.is_file():
+        raise DataError("no such file", where=label)
+    budget, name = _Budget(path, label), path.name.lower()
+    if re.search(r"\.(tar|tgz|tar\.(gz|zst|bz2|xz))$", name):
+        found = _tar(path, label)
+    elif name.endswith(".zip"):
+        found = _zip(path, label)
+    else:
+        with path.open("rb") as file:
+            yield _opened(label, path.name, file, budget, packed=False)
+        return
+    matched = False
+    for inner, stream in found:
+        if _wanted(inner, inside):
+            matched = True
+            yield _opened(f"{label}!{inner}", inner, stream, budget, packed=True)
+    if not matched:
+        raise DataError("no file in the archive matches", where=f"{label}!{inside or '*'}")
+
+
+def _wanted(inner: str, inside: str) -> bool:
+    """`*` stands for anything, `/` included: `*.json` selects in every folder of the archive."""
+    parts = PurePosixPath(inner).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and (not inside or fnmatchcase(inner, inside) or fnmatchcase(inner, f"*/{inside}"))
+
+
+def _opened(where: str, name: str, stream: Any, budget: _Budget, *, packed: bool) -> Member:
+    """Unwrap one layer of gzip or zstd; refuse pickles and archives inside of archives."""
+    lower = name.lower()
+    if lower.endswith((".gz", ".zst")):
+        source = _Stream(stream, budget, where) if packed else stream
+        stream, packed = (gzip.GzipFile(fileobj=source) if lower.endswith(".gz") else _zstd(source)), True
+        lower = lower.rsplit(".", 1)[0]
+    if lower.endswith(PICKLES):
+        raise UnsafeArtefactError(
+            "may be a pickle, which runs code when opened", where=where, hint="Convert it to JSON Lines or parquet."
+        )
+    if lower.endswith((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")):
+        raise DataError("an archive in a form that is not read here", where=where, hint="Unpack it first.")
+    raw: Any = _Stream(stream, budget, where) if packed else stream
+    return Member(where, name[: len(lower)], io.BufferedReader(raw, HEAD_BYTES))
+
+
+def _zstd(stream: Any) -> Any:
+    """pyarrow's reader, because zstandard's takes a truncated file for a complete one."""
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+
+
+def _zip(path: Path, label: str) -> Iterator[tuple[str, Any]]:
+    with _damage(label):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        for info in archive.infolist():
+            _check_path(info.filename, label, link=(info.external_attr >> 28) == 0xA)
+            if info.is_dir():
+                continue
+            if info.flag_bits & 0x1:
+                raise DataError("locked by a password", where=f"{label}!{info.filename}")
+            with _damage(label), archive.open(info) as stream:
+                yield info.filename, stream
+
+
+def _tar(path: Path, label: str) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as file, _damage(label):
+        zstd = path.name.lower().endswith(".zst")
+        with tarfile.open(fileobj=_zstd(file) if zstd else file, mode="r|" if zstd else "r|*") as archive:
+            for info in archive:
+                _check_path(info.name, label, link=not (info.isfile() or info.isdir()))
+                if info.isfile():
+                    yield info.name, archive.extractfile(info)
+
+
+def _check_path(inner: str, label: str, *, link: bool) -> None:
+    parts = PurePosixPath(inner.replace("\\", "/")).parts
+    if ".." in parts or inner.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", inner):
+        raise UnsafeArtefactError("the archive holds a path that leaves it", where=f"{label}!{inner}")
+    if link:
+        raise UnsafeArtefactError("the archive holds a link or a device", where=f"{label}!{inner}")

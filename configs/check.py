@@ -1,0 +1,260 @@
+"""Everything that can be known about a recipe before any compute, all problems at once.
+
+A recipe with a mistake in one block is still checked in all others: each source, task and path is looked at by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from configs.base import base_folder, read_config
+from configs.errors import DataError, PolicyError, RecipeError, SectorLMError
+from configs.items import LOCAL, read_items, split_files
+from configs.job import find_files
+from configs.licences import licence_problem
+from configs.load import load_task, problems, read_recipe
+from configs.problems import at_place
+from configs.recipe import Evaluate, Prepare, Recipe, Source
+from configs.store import HOUSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from configs.task import Task
+    from configs.yaml_nodes import KeyPath, Tree
+
+FIRST_ROWS = 20
+"""Records of each source, and items of each task, that are read and rendered."""
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+
+@dataclass
+class Checked:
+    """What was found: problems stop a run, notes only inform."""
+
+    tree: Tree
+    problems: list[SectorLMError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def at(self, *key: str | int) -> Iterator[None]:
+        """Collect an error of the block as a problem at this key of the recipe."""
+        try:
+            yield
+        except SectorLMError as error:
+            what = f"{error.where}: {error.message}" if error.where else error.message
+            self.problems.append(type(error)(at_place(self.tree, key, what), hint=error.hint))
+
+    def refuse(self) -> None:
+        """Raise all problems as one error, of the kind of the first.
+
+        Raises:
+            SectorLMError: there are problems.
+        """
+        if self.problems:
+            raise type(self.problems[0])("\n".join(str(problem) for problem in self.problems))
+
+    def note(self, *key: str | int, text: str) -> None:
+        """Keep something worth knowing at this key of the recipe."""
+        self.notes.append(at_place(self.tree, key, text))
+
+
+def check_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
+    """Look at keys, files, first records, licences, tasks, splits and the base model; nothing is computed or written.
+
+    Raises:
+        RecipeError: the file is not strict YAML, so there is nothing to look at.
+    """
+    tree = read_recipe(path, overrides)
+    found = Checked(tree, [RecipeError(line) for line in problems(Recipe, tree)])
+    roots = _roots(tree, path)
+    sources = _sources(tree)
+    for position, source in sources.items():
+        with found.at("corpora", position):
+            _check_source(found, position, source, roots)
+    tasks = {}
+    for key, name in _task_names(tree):
+        with found.at(*key):
+            task, task_roots = load_task(name, roots)
+            _check_task(found, key, task, task_roots)
+            tasks[key] = (task, task_roots)
+    for key, (task, task_roots) in tasks.items():
+        for source in sources.values():
+            with found.at(*key):
+                _check_apart(task, task_roots, source, roots)
+    with found.at("base"):
+        _check_base(found, roots)
+    return found
+
+
+# ---------------------------------------------------------------- the pieces that can be looked at by themselves
+
+
+def _roots(tree: Tree, path: Path) -> tuple[Path, ...]:
+    beside = path.resolve().parent
+    folders = tree.value.get("data", [])
+    given = [folder for folder in folders if isinstance(folder, str)] if isinstance(folders, list) else []
+    return (beside, *((beside / folder).resolve() for folder in given), HOUSE)
+
+
+def _sources(tree: Tree) -> dict[int, Source]:
+    """The corpora that are right by themselves, by their position."""
+    members = tree.value.get("corpora")
+    found = {}
+    for position, member in enumerate(members if isinstance(members, list) else ()):
+        try:
+            found[position] = Source.model_validate_json(json.dumps(member))
+        except ValidationError:
+            continue  # already among the problems of the tree
+    return found
+
+
+def _task_names(tree: Tree) -> list[tuple[KeyPath, str]]:
+    block = tree.value.get("evaluate")
+    block = block if isinstance(block, dict) else {}
+    names: list[tuple[KeyPath, str]] = []
+    for key in ("tasks", "general"):
+        given = block.get(key, Evaluate.model_fields[key].get_default() if key == "general" else ())
+        listed = given if isinstance(given, list | tuple) else ()
+        names += [(("evaluate", key, place), name) for place, name in enumerate(listed) if isinstance(name, str)]
+    return names
+
+
+# ---------------------------------------------------------------- sources
+
+
+def _check_source(found: Checked, position: int, source: Source, roots: tuple[Path, ...]) -> None:
+    """Licence allows the use, files are there, the first records can be read and rendered."""
+    use = found.tree.value.get("use", Recipe.model_fields["use"].default)
+    with found.at("corpora", position, "licence"):
+        forbidden = licence_problem(source, use)
+        if forbidden:
+            raise PolicyError(forbidden)
+    paths = (source.path,) if isinstance(source.path, str) else source.path
+    for path in paths:
+        if path.startswith("hf:"):
+            found.note("corpora", position, "path", text=f"{path} is read from the hub; not looked at here")
+            continue
+        with found.at("corpora", position, "path"):
+            _render_first(source, find_files(path, roots), path.partition("!")[2])
+
+
+def _render_first(source: Source, files: list[Path], inside: str) -> None:
+    from configs.read import Reading, read_rows
+    from configs.template import template
+
+    reading = Reading()
+    rows = read_rows(
+        files,
+        inside,
+        format=source.format,
+        encoding=source.encoding,
+        columns=source.columns,
+        records=source.records,
+        reading=reading,
+    )
+    renders = [template(text) for text in (source.text, source.prompt, source.answer, source.group) if text]
+    read = 0
+    for row in islice(rows, FIRST_ROWS):
+        read += 1
+        for name in (*source.where, *source.where_not, *([source.messages] if source.messages else [])):
+            if name not in row.fields:
+                raise DataError(f"no column {name}; there are: {', '.join(map(str, row.fields))}", where=row.where)
+        for render in renders:
+            render(row.fields)
+    if not read:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in reading.refused.most_common())
+        raise DataError(f"0 rows in {', '.join(file.name for file in files[:3])} ({reasons or 'nothing there'})")
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...]) -> None:
+    """The splits are there, apart from each other, and their items render."""
+    if task.dataset_path not in LOCAL:
+        found.note(*key, text=f"{task.task}: {task.dataset_path} is read from the hub; not looked at here")
+        return
+    items, refused = read_items(task, task.test_split, roots)
+    if refused:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in refused.most_common())
+        found.note(*key, text=f"{task.task}: {len(items)} items; rows left out: {reasons}")
+    if task.fewshot_split is None:
+        return
+    test, shots = (set(split_files(task, split, roots)) for split in (task.test_split, task.fewshot_split))
+    if test & shots and not task.keys:
+        both = sorted(test & shots)[0]
+        raise DataError(
+            f"task {task.task}: {both.name} is both its {task.test_split} and its {task.fewshot_split} split"
+        )
+    read_items(task, task.fewshot_split, roots)
+
+
+def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots: tuple[Path, ...]) -> None:
+    """No source trains on the file that a task is scored on, unless both name rows that cannot be the same.
+
+    Raises:
+        DataError: they share a file.
+    """
+    if task.dataset_path not in LOCAL or task.keys or _rows_apart(task, source):
+        return
+    paths = (source.path,) if isinstance(source.path, str) else source.path
+    trained = {
+        (file, path.partition("!")[2]) for path in paths if not path.startswith("hf:") for file in _there(path, roots)
+    }
+    given = task.dataset_kwargs.data_files.get(task.test_split, ())
+    for path in (given,) if isinstance(given, str) else given:
+        for file in _there(path, task_roots):
+            if (file, path.partition("!")[2]) in trained:
+                raise DataError(
+                    f"corpus {source.name} trains on {file.name}, which task {task.task} is scored on",
+                    hint="Train on other files, or give both `where:` filters that share no row.",
+                )
+
+
+def _there(path: str, roots: tuple[Path, ...]) -> list[Path]:
+    try:
+        return [file.resolve() for file in find_files(path, roots)]
+    except SectorLMError:
+        return []  # already among the problems of its source or task
+
+
+def _rows_apart(task: Task, source: Source) -> bool:
+    """True when the filters of task and source can never both hold for one row."""
+    for name, values in task.where.items():
+        if name in source.where and not set(values) & set(source.where[name]):
+            return True
+        if set(values) <= set(source.where_not.get(name, ())):
+            return True
+    return False
+
+
+# ---------------------------------------------------------------- base model
+
+
+def _check_base(found: Checked, roots: tuple[Path, ...]) -> None:
+    """The base model is there, safe to open, and its context holds a packed row."""
+    base = found.tree.value.get("base")
+    if not isinstance(base, str):
+        return
+    local = any((root / base).is_dir() for root in (Path.cwd(), *roots))
+    if not local and base.count("/") == 1 and not base.startswith((".", "/")):
+        found.note("base", text=f"{base} is read from the hub; not looked at here")
+        return
+    train: Any = found.tree.value.get("train")
+    scratch = isinstance(train, dict) and train.get("method") == "scratch"
+    config = read_config(base_folder(base, roots, weights=not scratch))
+    context = next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None)
+    prepare = found.tree.value.get("prepare")
+    default = Prepare.model_fields["sequence_length"].default
+    length = prepare.get("sequence_length", default) if isinstance(prepare, dict) else default
+    if isinstance(length, int) and context is not None and length > context:
+        with found.at("prepare", "sequence_length"):
+            raise RecipeError(f"rows of {length} tokens do not fit the base model's context of {context}")

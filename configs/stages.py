@@ -1,0 +1,56 @@
+"""The five stages in working order, and how a command takes hold of a run folder."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from configs.emit import keep_recipe
+from configs.errors import DataError
+from configs.job import Job, roots_of
+from configs.load import load_recipe
+from configs.store import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+STAGES = {
+    "prepare": "corpus/corpus.json",
+    "train": "run/run.json",
+    "evaluate": "scorecards/tuned/scorecard.json",
+    "compare": "report/comparison.json",
+    "publish": "release/release.json",
+}
+"""Stage to its record in a run folder, in working order."""
+
+
+def open_job(recipe: Path, overrides: Sequence[str], runs: Path) -> Job:
+    """A recipe at work in its folder below `runs`.
+
+    Raises:
+        RecipeError: the recipe is wrong; the message has one line for every problem.
+    """
+    loaded = load_recipe(recipe, overrides)
+    return Job(loaded, roots_of(loaded, recipe), RunFolder(runs / loaded.name))
+
+
+@contextmanager
+def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Hold the run folder, see that the stages before are complete, and keep the resolved recipe there.
+
+    Raises:
+        LockedError: another process works there.
+        DataError: a stage before this one is not complete.
+        StorageError: the folder cannot be written.
+    """
+    with job.folder.lock():
+        for before in list(STAGES)[: list(STAGES).index(stage)]:
+            if not (job.folder.root / STAGES[before]).is_file():
+                raise DataError(
+                    f"{stage} needs the stage {before}, which is not complete",
+                    where=str(job.folder.root),
+                    hint=f"Run `sectorlm {before} {recipe}` first, or `sectorlm run {recipe}` for all stages.",
+                )
+        keep_recipe(job, recipe, overrides)
+        yield

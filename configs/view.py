@@ -1,0 +1,155 @@
+"""Records on a terminal: any record as tables of its figures, and run folders as a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from configs.errors import DataError
+from configs.records import Comparison, Corpus, Record, Release, Run, Scorecard
+from configs.stages import STAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+RECORDS: dict[str, type[Record]] = {
+    "corpus.json": Corpus,
+    "run.json": Run,
+    "scorecard.json": Scorecard,
+    "comparison.json": Comparison,
+    "release.json": Release,
+}
+"""File name to the record that it holds."""
+HEAD = {"format", "settings", "inputs", "files", "made"}
+"""The common head of all records, shown apart."""
+
+
+class Found(NamedTuple):
+    """A record and its file."""
+
+    path: Path
+    record: Record
+
+
+def records_at(path: Path) -> list[Found]:
+    """The record in a file, or those in a stage folder or a run folder, in working order.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_file():
+        return [Found(path, record_class(path).read(path))]
+    places = [path / name for name in RECORDS]
+    places += [path / "scorecards" / "base" / "scorecard.json", *(path / place for place in STAGES.values())]
+    places += [path / model / "scorecard.json" for model in ("base", "tuned")]
+    found = [Found(place, record_class(place).read(place)) for place in places if place.is_file()]
+    if not found:
+        hint = "Give a recipe, a run folder, or one of its records."
+        raise DataError("nothing to show: no recipe and no record", where=str(path), hint=hint)
+    return found
+
+
+def record_class(path: Path) -> type[Record]:
+    """The kind of record that a file name stands for.
+
+    Raises:
+        DataError: no record is called like this.
+    """
+    if path.name not in RECORDS:
+        raise DataError("not a record of SectorLM", where=str(path), hint=f"Records: {', '.join(RECORDS)}.")
+    return RECORDS[path.name]
+
+
+def record_view(found: Found) -> RenderableType:
+    """One record: its single figures, and a table for each list of parts."""
+    from rich.console import Group
+    from rich.table import Table
+
+    values = {key: value for key, value in found.record.model_dump(mode="json").items() if key not in HEAD}
+    single = Table(
+        box=None, show_header=False, title=f"{type(found.record).__name__}  {found.path}", title_justify="left"
+    )
+    tables: list[RenderableType] = []
+    for key, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            tables.append(table(key, value))
+        else:
+            single.add_row(key, cell(value))
+    made = found.record.made
+    single.add_row("made", f"{made.finished} in {made.seconds:,.1f} s by sectorlm {made.sectorlm}")
+    single.add_row("inputs", f"{len(found.record.inputs)} ({', '.join(sorted(found.record.inputs)[:6])} ...)")
+    return Group(single, *tables)
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
+    """Rows with the same keys as a table; columns that hold nothing in every row are left out."""
+    from rich.table import Table
+
+    filled = [key for key in rows[0] if any(row[key] not in (None, "", 0, [], {}) for row in rows)]
+    shown = Table(title=title, title_justify="left")
+    for key in filled:
+        numeric = all(isinstance(row[key], int | float) for row in rows)
+        shown.add_column(key, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell(row[key]) for key in filled))
+    return shown
+
+
+def cell(value: Any) -> str:
+    """A value as people read it: 12,345 tokens, 0.8123, en zh."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(inner)}" for key, inner in list(value.items())[:8])
+    if isinstance(value, list):
+        return f"{len(value)} entries" if len(value) > 6 else " ".join(cell(inner) for inner in value)
+    return str(value)
+
+
+def figures(sections: dict[str, Any]) -> RenderableType:
+    """Sections of figures, as `plan` gives them: rows as a table, a block as two columns, sentences as lines."""
+    from rich.console import Group
+    from rich.table import Table
+
+    shown: list[RenderableType] = []
+    for title, section in sections.items():
+        block: dict[str, Any] = section if isinstance(section, dict) else dict.fromkeys(section, "")
+        grid = Table(box=None, show_header=False, title=title, title_justify="left")
+        rows: list[RenderableType] = []
+        for key, value in block.items():
+            if isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values()):
+                rows.append(table(key, [{"name": name, **inner} for name, inner in value.items()]))
+            else:
+                grid.add_row(str(key), cell(value))
+        shown += [grid, *rows] if block else []
+    return Group(*shown)
+
+
+def run_rows(runs: Path) -> list[dict[str, Any]]:
+    """One row per run folder below `runs`: name, sector, stage reached, differences on sector tasks, date."""
+    folders = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    return [row for folder in folders if (row := _run_row(folder))]
+
+
+def _run_row(folder: Path) -> dict[str, Any] | None:
+    done = [stage for stage, place in STAGES.items() if (folder / place).is_file()]
+    if not done and not (folder / "recipe.yaml").is_file():
+        return None
+    last: Record | None = None
+    if done:
+        path = folder / STAGES[done[-1]]
+        last = record_class(path).read(path)
+    comparison = Comparison.read_if_there(folder / STAGES["compare"])
+    differences = comparison.differences if comparison else ()
+    return {
+        "name": folder.name,
+        "sector": comparison.sector if comparison else getattr(last, "sector", ""),
+        "stage": done[-1] if done else "none",
+        "differences": {it.task: f"{it.difference:+.3f} ({it.low:+.3f} to {it.high:+.3f})" for it in differences},
+        "finished": last.made.finished if last else "",
+    }

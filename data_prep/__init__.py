@@ -1,0 +1,1 @@
+"""Raw files -> Corpus: every document and every token accounted for."""

@@ -1,0 +1,221 @@
+"""Leaks: documents that share a run of words or Chinese characters with a test item of the recipe's tasks.
+
+Texts become units (a word, or one Chinese character) after NFKC, case folding and dropping punctuation. Runs of `ngram`
+units of every item are hashed into a sorted table; documents are scanned in large blocks with numpy, so that the time
+does not depend on the number of items. Brown et al. 2020 (GPT-3), appendix C, has the 13 words and the rule for
+boilerplate: runs that occur everywhere are no evidence.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from configs.items import read_items
+from configs.load import load_task
+from data_prep.ledger import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from configs.items import Item
+    from configs.job import Job
+    from data_prep.read import Document
+
+CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and Han, as inside of a regular expression's brackets."""
+UNIT = re.compile(f"[{CHINESE}]|[^\\W{CHINESE}]+")
+ASCII_UNITS = bytes(code if chr(code).isalnum() else 32 for code in range(128)) + b" " * 128
+"""Table that keeps ASCII letters and digits and makes everything else a space."""
+SHORT_WORDS, SHORT_CHARACTERS = 5, 8
+"""An item shorter than the n-gram counts as a whole if it has this many words, or Chinese characters."""
+COMMON_CLUSTERS, COMMON_PART = 10, 0.01
+"""A run in more clusters of a task than both of these (GPT-3's 10; 1 %) is its prompt, not its content."""
+BLOCK = 1 << 22
+"""Characters that are scanned at once."""
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Odd multiplier of the rolling polynomial hash, modulo 2**64 (Knuth, TAOCP 3, section 6.4)."""
+
+
+class Benchmark(NamedTuple):
+    """The test items of one task."""
+
+    task: str
+    items: list[Item]
+
+
+@dataclass
+class Leaks:
+    """What was found: which tasks each document touches, and which items were touched."""
+
+    by_document: dict[str, list[str]] = field(default_factory=dict)
+    """Document id to the tasks it leaks, sorted."""
+    touched: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    checked: dict[str, int] = field(default_factory=dict)
+
+    def verdicts(self, documents: Iterable[Document], policy: str) -> Iterator[Verdict]:
+        """Drop what leaks if the recipe says `drop`, naming the first task."""
+        for document in documents:
+            tasks = self.by_document.get(document.id) if policy == "drop" else None
+            yield Verdict(document, f"leak:{tasks[0]}" if tasks else "")
+
+
+def read_benchmarks(job: Job) -> list[Benchmark]:
+    """Every item of the test split of every task that the recipe evaluates, whatever its `limit`."""
+    names = dict.fromkeys((*job.recipe.evaluate.tasks, *job.recipe.evaluate.general))
+    benchmarks = []
+    for name in names:
+        task, roots = load_task(name, job.roots)
+        items, _ = read_items(task, task.test_split, roots)
+        benchmarks.append(Benchmark(task.task, items))
+    return benchmarks
+
+
+def find_leaks(documents: Sequence[Document], benchmarks: Sequence[Benchmark], ngram: int) -> Leaks:
+    """Compare all documents with all items; nothing stops early, so that `touched` is complete."""
+    index = _Index(benchmarks, ngram)
+    hits: set[tuple[int, int]] = set()
+    for first, texts in _blocks(documents):
+        hits |= {(first + document, entry) for document, entry in index.matches(texts)}
+    found = Leaks(checked=index.checked)
+    touched: dict[str, set[str]] = {benchmark.task: set() for benchmark in benchmarks}
+    for document, entry in hits:
+        task, item = index.entries[entry]
+        touched[task].add(item)
+        tasks = found.by_document.setdefault(documents[document].id, [])
+        if task not in tasks:
+            tasks.append(task)
+    for tasks in found.by_document.values():
+        tasks.sort()
+    found.touched = {task: tuple(sorted(items)) for task, items in touched.items()}
+    return found
+
+
+def units_of(text: str) -> list[str]:
+    """Words and single Chinese characters, normalised.
+
+    >>> units_of("The Fed's 利率, 2%")
+    ['the', 'fed', 's', '利', '率', '2']
+    """
+    if text.isascii():
+        return text.casefold().encode().translate(ASCII_UNITS).decode().split()
+    return UNIT.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _blocks(documents: Sequence[Document]) -> Iterator[tuple[int, list[str]]]:
+    first, texts, size = 0, [], 0
+    for position, document in enumerate(documents):
+        texts.append(document.content)
+        size += len(texts[-1])
+        if size >= BLOCK:
+            yield first, texts
+            first, texts, size = position + 1, [], 0
+    if texts:
+        yield first, texts
+
+
+class _Table(NamedTuple):
+    """Runs of one length: sorted hashes H, and for each the slice `starts[i]:starts[i + 1]` of `entries`."""
+
+    hashes: np.ndarray
+    starts: np.ndarray
+    entries: np.ndarray
+
+
+class _Index:
+    """The runs of all items, by length."""
+
+    def __init__(self, benchmarks: Sequence[Benchmark], ngram: int) -> None:
+        self.entries: list[tuple[str, str]] = []
+        """(task, item digest) by number."""
+        self.checked = {benchmark.task: 0 for benchmark in benchmarks}
+        self.values: dict[str, int] = {}
+        """64 random bits of every unit that some item holds; 0 stands for all others."""
+        runs: dict[int, list[tuple[np.ndarray, int]]] = {}
+        for benchmark in benchmarks:
+            found = [(item, *self._runs(item, ngram)) for item in benchmark.items]
+            common = _common([(hashes, item.cluster) for item, length, hashes in found if length == ngram])
+            for item, length, hashes in found:
+                own = hashes[~np.isin(hashes, common)] if length == ngram else hashes
+                if len(own):
+                    runs.setdefault(length, []).append((own, len(self.entries)))
+                    self.entries.append((benchmark.task, item.digest))
+                    self.checked[benchmark.task] += 1
+        self.tables = {length: _table(found) for length, found in sorted(runs.items())}
+
+    def _runs(self, item: Item, ngram: int) -> tuple[int, np.ndarray]:
+        """The length of an item's runs and their hashes; none if it is too short to tell."""
+        units = units_of(item.passage())
+        length = min(len(units), ngram)
+        characters = sum(unit[0] >= "\u3040" for unit in units)
+        if length < ngram and characters < SHORT_CHARACTERS and len(units) - characters < SHORT_WORDS:
+            return 0, np.empty(0, np.uint64)
+        for unit in units:
+            if unit not in self.values:
+                self.values[unit] = int.from_bytes(blake2b(unit.encode(), digest_size=8).digest()) or 1
+        return length, np.unique(_rolling(self._hashes(units), length))
+
+    def _hashes(self, units: list[str]) -> np.ndarray:
+        get = self.values.get
+        return np.fromiter((get(unit, 0) for unit in units), np.uint64, len(units))
+
+    def matches(self, texts: list[str]) -> Iterator[tuple[int, int]]:
+        """Pairs of (position of the text, number of the item) that share a run."""
+        parts = [self._hashes([*units_of(text), ""]) for text in texts]  # the empty unit keeps texts apart
+        ends = np.cumsum([len(part) for part in parts])
+        values = np.concatenate(parts)
+        reach = _reach(values)
+        hashes, done = np.zeros(len(values), np.uint64), 0
+        for length, table in self.tables.items():
+            for step in range(done, length):
+                hashes = hashes[: len(values) - step] * FACTOR + values[step:]
+            done = length
+            places = np.flatnonzero(reach[: len(hashes)] >= length)
+            slots = np.searchsorted(table.hashes, hashes[places])
+            slots[slots == len(table.hashes)] = 0
+            same = table.hashes[slots] == hashes[places]
+            text_of = np.searchsorted(ends, places[same], side="right")
+            for text, slot in set(zip(text_of.tolist(), slots[same].tolist(), strict=True)):
+                for entry in table.entries[table.starts[slot] : table.starts[slot + 1]].tolist():
+                    yield text, entry
+
+
+def _rolling(values: np.ndarray, length: int) -> np.ndarray:
+    """Hashes of all runs of `length` values: sum of value * FACTOR**(length - 1 - place), modulo 2**64."""
+    hashes = np.zeros(len(values), np.uint64)
+    for step in range(length):
+        hashes = hashes[: len(values) - step] * FACTOR + values[step:]
+    return hashes
+
+
+def _reach(values: np.ndarray) -> np.ndarray:
+    """At each place, how many values from there on are not 0."""
+    places = np.arange(len(values))
+    zeros = np.where(values == 0, places, len(values))
+    return np.minimum.accumulate(zeros[::-1])[::-1] - places
+
+
+def _common(found: list[tuple[np.ndarray, str]]) -> np.ndarray:
+    """Hashes of the runs that stand in so many clusters that they must be the task's prompt."""
+    clusters: dict[str, list[np.ndarray]] = {}
+    for hashes, cluster in found:
+        clusters.setdefault(cluster, []).append(hashes)
+    if not clusters:
+        return np.empty(0, np.uint64)
+    distinct = np.concatenate([np.unique(np.concatenate(parts)) for parts in clusters.values()])
+    hashes, counts = np.unique(distinct, return_counts=True)
+    limit = max(COMMON_CLUSTERS, COMMON_PART * len(clusters))
+    return hashes[counts > limit]
+
+
+def _table(found: list[tuple[np.ndarray, int]]) -> _Table:
+    hashes = np.concatenate([own for own, _ in found])
+    entries = np.concatenate([np.full(len(own), entry, np.int64) for own, entry in found])
+    order = np.argsort(hashes, kind="stable")
+    unique, first = np.unique(hashes[order], return_index=True)
+    return _Table(unique, np.append(first, len(hashes)), entries[order])

@@ -1,0 +1,153 @@
+"""Prompts: worked examples, question, answers; built and tokenised once for all models.
+
+Text and boundaries are those of lm-evaluation-harness: description, examples joined by `fewshot_delimiter`, then the
+question; an answer is `target_delimiter` + choice. All items of a task share the same worked examples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from configs.items import Item, hashed
+from configs.store import digest_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from configs.task import Task
+
+
+class Branch(NamedTuple):
+    """A context and what may follow it, as token ids. What follows is scored given the context."""
+
+    context: list[int]
+    followers: list[list[int]]
+
+
+class Prompt(NamedTuple):
+    """An item as the model sees it."""
+
+    item: Item
+    branches: list[Branch]
+    """One with a follower per choice; one with none for generation; one per window for a rolling likelihood."""
+    truncated: bool
+    """The context lost its beginning to fit."""
+    digest: str
+    """sha256 of the item and the token ids."""
+
+
+def unasked(pool: Sequence[Item], test: Sequence[Item]) -> list[Item]:
+    """The rows of a split for examples that are no test question."""
+    asked = {(item.text, item.choices) for item in test}
+    return [item for item in pool if (item.text, item.choices) not in asked]
+
+
+def examples(task: Task, pool: Sequence[Item], shots: int, seed: int) -> list[Item]:
+    """The worked examples of a task, the same for every question."""
+    if task.fewshot_config.sampler == "first_n":
+        return list(pool[:shots])
+    return sorted(pool, key=lambda item: hashed(seed, f"shots {task.task}", item.digest))[:shots]
+
+
+def block(task: Task, shown: Sequence[Item]) -> str:
+    """Everything before the question: description and worked examples."""
+    solved = [f"{item.text}{task.target_delimiter if item.text else ''}{item.target}" for item in shown]
+    return task.description + "".join(example + task.fewshot_delimiter for example in solved)
+
+
+def prompts(
+    task: Task, items: Sequence[Item], before: str, tokenizer: PreTrainedTokenizerBase, room: int
+) -> list[Prompt]:
+    """Tokenise all items of a task for a model with a context of `room` tokens.
+
+    What is too long loses the beginning of its context and is counted; an item whose answer alone does not fit gets
+    no branch, and so an invalid answer.
+    """
+    encode = Encoder(tokenizer)
+    if task.output_type == "loglikelihood_rolling":
+        passages = encode.plain([item.text for item in items])
+        found = [(windows(ids, encode.start, room), False) for ids in passages]
+    elif task.output_type == "generate_until":
+        plain = encode.plain([before + item.text for item in items])
+        contexts = [encode.front + ids or [encode.start] for ids in plain]
+        found = [_fit(Branch(ids, []), room - task.max_gen_toks) for ids in contexts]
+    else:
+        answers = [[task.target_delimiter + choice for choice in item.choices] for item in items]
+        pairs = encode.pairs([before + item.text for item in items], answers)
+        found = [_fit(pair, room) for pair in pairs]
+    return [
+        Prompt(item, branches, truncated, digest_json([item.digest, branches]))
+        for item, (branches, truncated) in zip(items, found, strict=True)
+    ]
+
+
+class Encoder:
+    """A tokenizer as lm-evaluation-harness uses it: only a start mark is added, and only where it adds one itself."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        bare, marked = (list(tokenizer.encode("a", add_special_tokens=marks)) for marks in (False, True))
+        before = next((at for at in range(len(marked)) if marked[at : at + len(bare)] == bare), 0)
+        self.front: list[int] = marked[:before]
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        self.start = int(start)
+        """Stands before a text that has nothing before it."""
+
+    def plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids without any mark."""
+        if not texts:
+            return []
+        found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return found
+
+    def pairs(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Branch]:
+        """Context and answers, cut where the context's own tokens end.
+
+        Spaces at the end of a context go to the answer, and an answer's tokens are those of context + answer from the
+        length of the context's on (lm-evaluation-harness, `_encode_pair`). Where an answer melts wholly into the
+        context's last token, the cut moves back to the tokens that all of them share.
+        """
+        bare = [context.rstrip() for context in contexts]
+        joined = [context + answer for context, several in zip(contexts, answers, strict=True) for answer in several]
+        context_ids, joined_ids = self.plain(bare), iter(self.plain(joined))
+        branches = []
+        for ids, several in zip(context_ids, answers, strict=True):
+            wholes = [next(joined_ids) for _ in several]
+            shared = ids
+            if any(len(whole) <= len(ids) for whole in wholes):
+                shared = _common([ids, *(whole[:-1] for whole in wholes)])
+            followers = [whole[len(shared) :] for whole in wholes]
+            branches.append(Branch(self.front + shared or [self.start], followers))
+        return branches
+
+
+def _common(rows: list[list[int]]) -> list[int]:
+    """The longest beginning that all rows share."""
+    width = next((at for at, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), None)
+    return rows[0][: min(map(len, rows)) if width is None else width]
+
+
+def _fit(branch: Branch, room: int) -> tuple[list[Branch], bool]:
+    """The branch within `room` tokens, the last one of which need not be read, and whether its context was cut."""
+    longest = max((len(follower) for follower in branch.followers), default=1)
+    left = room + 1 - longest
+    if left < 1:
+        return [], True
+    if len(branch.context) <= left:
+        return [branch], False
+    return [Branch(branch.context[-left:], branch.followers)], True
+
+
+def windows(ids: list[int], start: int, room: int) -> list[Branch]:
+    """A passage cut into pieces of at most `room` tokens, each token scored once with one or more before it.
+
+    The pieces of lm-evaluation-harness' `get_rolling_token_windows` with a context of one token, made disjoint: the
+    last piece takes as much context as fits.
+    """
+    found = [Branch([start], [ids[:room]])]
+    for first in range(room, len(ids), room):
+        end = min(first + room, len(ids))
+        found.append(Branch(ids[max(0, end - room - 1) : first], [ids[first:end]]))
+    return found

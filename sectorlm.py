@@ -1,0 +1,383 @@
+"""The front door: one verb, one function; errors become exit codes (configs/errors.py has the table).
+
+Nothing heavy is imported before a verb needs it: `sectorlm --help` is typer alone. A verb returns an Answer, what it
+found and how a person sees it; only `main` prints, and only `main` turns an error into words or into JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from configs.job import Job
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
+NO_SETS: list[str] = []
+RUNS = Path("runs")
+GLOBAL = ("--json", "--quiet")
+"""Switches that may stand anywhere on the line."""
+KEYBOARD_INTERRUPT = 130
+"""What typer makes of a KeyboardInterrupt."""
+
+
+class Answer(NamedTuple):
+    """What a verb found: plain data for `--json`, and the function that shows it to a person."""
+
+    data: Any
+    show: Callable[[], None]
+
+
+def _print(*things: Any) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for thing in things:
+        console.print(thing)
+
+
+def _write(text: str) -> Callable[[], None]:
+    return lambda: print(text)
+
+
+# ---------------------------------------------------------------- before a run
+
+
+def _sectors(typed: str) -> list[str]:
+    from configs.recipe import SECTORS
+
+    return [sector for sector in SECTORS if sector.startswith(typed)]
+
+
+@app.command()
+def init(
+    sector: Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)],
+    folder: Annotated[Path, typer.Option("--in", help="Folder to write into.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> Answer:
+    """Write a commented starter recipe for a sector.
+
+    Example: sectorlm init finance
+    """
+    from configs.starter import write_starter
+
+    written = [str(path) for path in write_starter(sector, folder, force=force)]
+    lines = [*(f"wrote {path}" for path in written), f"next: sectorlm check {written[0]}"]
+    return Answer({"files": written}, _write("\n".join(lines)))
+
+
+@app.command()
+def check(recipe: RecipeFile, sets: Sets = NO_SETS) -> Answer:
+    """Validate everything that needs no compute, and report all problems at once.
+
+    Example: sectorlm check finance.yaml
+    """
+    from configs.check import check_recipe
+    from configs.progress import say
+
+    found = check_recipe(recipe, sets)
+    for note in found.notes:
+        say(f"note: {note}")
+    found.refuse()
+    return Answer({"problems": [], "notes": found.notes}, _write(f"{recipe}: no problems found"))
+
+
+@app.command()
+def plan(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+    """Say what a run would do: documents, tokens, steps, memory, disk, time.
+
+    Example: sectorlm plan finance.yaml --set train.rank=64
+    """
+    from configs.stages import open_job
+    from configs.view import figures
+    from training.plan import plan as planned
+
+    sections = planned(open_job(recipe, sets, runs))
+    return Answer(sections, lambda: _print(figures(sections)))
+
+
+# ---------------------------------------------------------------- the stages
+
+
+def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, work: Callable[[Job], Any]) -> Answer:
+    """One stage alone; the stages before it must be complete."""
+    from configs.stages import STAGES, open_job, working
+    from configs.view import Found, record_view
+
+    job = open_job(recipe, sets, runs)
+    with working(job, stage, recipe, sets):
+        made = work(job)
+    path = job.folder.root / STAGES[stage]
+    found = [Found(path, record) for record in (made if isinstance(made, list) else [made])]
+    data = [it.record.model_dump(mode="json") for it in found]
+    return Answer(data, lambda: _print(*(record_view(it) for it in found)))
+
+
+@app.command()
+def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+    """Do everything: prepare, train, evaluate, compare, publish; what is unchanged is kept.
+
+    Example: sectorlm run finance.yaml
+    """
+    from configs.stages import open_job, working
+    from data_prep.prepare import prepare as prepare_corpus
+    from eval.compare import compare as compare_models
+    from eval.evaluate import evaluate as evaluate_models
+    from training.publish import publish as publish_release
+    from training.train import train as train_model
+
+    job = open_job(recipe, sets, runs)
+    with working(job, "prepare", recipe, sets):
+        prepare_corpus(job)
+        train_model(job)
+        evaluate_models(job)
+        comparison = compare_models(job)
+        publish_release(job)
+    paths = {"report": job.folder.report / "report.html", "release": job.folder.release}
+    data = comparison.model_dump(mode="json") | {name: str(path) for name, path in paths.items()}
+    return Answer(data, lambda: _print(*(f"{name}: {path}" for name, path in paths.items())))
+
+
+@app.command()
+def prepare(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+    """Turn the raw files of a recipe into a tokenized corpus with its ledger.
+
+    Example: sectorlm prepare finance.yaml
+    """
+    from data_prep.prepare import prepare as work
+
+    return _stage("prepare", recipe, sets, runs, work)
+
+
+@app.command()
+def train(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+    """Tune the base model on the prepared corpus; resumes where it was stopped.
+
+    Example: sectorlm train finance.yaml --set train.rank=8
+    """
+    from training.train import train as work
+
+    return _stage("train", recipe, sets, runs, work)
+
+
+@app.command()
+def evaluate(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+    """Score base and tuned model on the tasks of the recipe; resumes where it was stopped.
+
+    Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
+    """
+    from eval.evaluate import evaluate as work
+
+    return _stage("evaluate", recipe, sets, runs, work)
+
+
+@app.command()
+def compare(
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
+    ],
+    sets: Sets = NO_SETS,
+    runs: Runs = RUNS,
+) -> Answer:
+    """Compare base and tuned model item by item, and write the report.
+
+    Example: sectorlm compare runs/a/scorecards/tuned runs/b/scorecards/tuned
+    """
+    from configs.errors import RecipeError
+    from eval.compare import compare as work
+    from eval.compare import compare_scorecards
+    from eval.report import difference_table
+
+    if len(targets) == 1:
+        return _stage("compare", targets[0], sets, runs, work)
+    if len(targets) != 2:
+        raise RecipeError(
+            f"got {len(targets)} targets", where="compare", hint="Give one recipe, or two scorecard folders."
+        )
+    found = compare_scorecards(*targets)
+    return Answer([row.model_dump(mode="json") for row in found], lambda: _print(difference_table(found)))
+
+
+@app.command()
+def publish(
+    recipe: RecipeFile,
+    push: Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")] = False,
+    sets: Sets = NO_SETS,
+    runs: Runs = RUNS,
+) -> Answer:
+    """Make the release folder: weights, model card, and the hashes that lead back.
+
+    Example: sectorlm publish finance.yaml --push
+    """
+    from training.publish import publish as work
+
+    return _stage("publish", recipe, sets, runs, lambda job: work(job, push=push))
+
+
+# ---------------------------------------------------------------- after a run
+
+
+@app.command()
+def show(
+    target: Annotated[Path, typer.Argument(help="A recipe, a record, a stage folder or a run folder.")],
+    sets: Sets = NO_SETS,
+    trace: Annotated[bool, typer.Option("--trace", help="Walk back to the source files by their hashes.")] = False,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Show this many packed rows of a corpus.")] = 0,
+    rows: Annotated[str, typer.Option("--rows", help="Show these packed rows of a corpus: 3,17.")] = "",
+) -> Answer:
+    """Show a recipe with its defaults marked, a record, or the packed rows of a corpus.
+
+    Example: sectorlm show runs/my-finance --trace
+    """
+    if target.suffix in (".yaml", ".yml"):
+        from configs.emit import resolved_yaml
+        from configs.load import load_recipe
+
+        return Answer(load_recipe(target, sets).model_dump(mode="json"), _write(resolved_yaml(target, sets).rstrip()))
+    if trace:
+        from configs.trace import trace as walk
+        from configs.trace import trace_view
+
+        step = walk(target)
+        return Answer(step.as_json(), lambda: _print(trace_view(step)))
+    if sample or rows:
+        from configs.sample import packed_rows, row_view
+
+        packed = packed_rows(target, sample, [int(row) for row in rows.split(",") if row.strip().isdigit()])
+        data = {str(row): [piece._asdict() for piece in pieces] for row, pieces in packed.items()}
+        colour = sys.stdout.isatty()
+        return Answer(data, lambda: _print(*(row_view(row, it, colour=colour) for row, it in packed.items())))
+    from configs.view import record_view, records_at
+
+    found = records_at(target)
+    data = {str(it.path): it.record.model_dump(mode="json") for it in found}
+    return Answer(data, lambda: _print(*(record_view(it) for it in found)))
+
+
+@app.command(name="runs")
+def list_runs(runs: Runs = RUNS) -> Answer:
+    """List run folders: sector, stage reached, what tuning changed.
+
+    Example: sectorlm runs
+    """
+    from configs.view import run_rows, table
+
+    rows = run_rows(runs)
+    return Answer(rows, lambda: _print(table(str(runs), rows) if rows else f"no runs in {runs}"))
+
+
+@app.command()
+def doctor(runs: Runs = RUNS) -> Answer:
+    """Say what this machine has, and how to get what it lacks.
+
+    Example: sectorlm doctor
+    """
+    from configs.doctor import examine
+    from configs.view import table
+
+    found = [finding._asdict() for finding in examine(runs)]
+    columns = ("what", "found", "remedy")
+    shown = [{"": "ok" if it["well"] else "!!", **{name: it[name] for name in columns}} for it in found]
+    return Answer(found, lambda: _print(table("this machine", shown)))
+
+
+@app.command()
+def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task files.")] = False) -> Answer:
+    """Print the JSON Schema that gives editors completion and help.
+
+    Example: sectorlm schema > recipe.schema.json
+    """
+    from configs.docs import json_schema
+    from configs.recipe import Recipe
+    from configs.task import Task
+
+    found = json_schema(Task if task else Recipe)
+    return Answer(found, _write(json.dumps(found, indent=1, ensure_ascii=False)))
+
+
+# ---------------------------------------------------------------- the way in and the way out
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from configs.records import VERSION
+
+        print(f"sectorlm {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a sector's documents into a domain language model, with proof."""
+    if as_json or quiet:
+        from configs.progress import be_quiet
+
+        be_quiet()
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of what happened."""
+    from configs.exits import understood, watch_signals
+
+    # Children find our packages through the installation, never through the folder they happen to start in.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # an ASCII terminal gets ?, not a crash
+    stopped = watch_signals()
+    words = sys.argv[1:]
+    words = [word for word in GLOBAL if word in words] + [word for word in words if word not in GLOBAL]
+    code = 0
+    try:
+        code = _answered(words)
+    except BrokenPipeError:  # the reader of our pipe has left: nothing more to say, and nothing to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BaseException as error:
+        found = understood(error, stopped)
+        code = found.code
+        with suppress(OSError, ValueError):
+            if "--json" in words:
+                print(json.dumps(found.as_json(), ensure_ascii=False), flush=True)
+            else:
+                print(f"sectorlm: {found}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _answered(words: list[str]) -> int:
+    """Run the verb and print what it found; typer's own exits (help, version, completion) come back as a number."""
+    answer = app(args=words, prog_name="sectorlm", standalone_mode=False)
+    if answer == KEYBOARD_INTERRUPT:
+        raise KeyboardInterrupt
+    if isinstance(answer, Answer):
+        if "--json" in words:
+            print(json.dumps(answer.data, ensure_ascii=False))
+        else:
+            answer.show()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return answer if isinstance(answer, int) else 0
+
+
+if __name__ == "__main__":
+    main()

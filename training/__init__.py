@@ -1,0 +1,1 @@
+"""Corpus -> Run, and Run -> Release."""

@@ -1,0 +1,154 @@
+"""Which rows a step sees, as pure arithmetic: no generator to save, so a run resumes exactly.
+
+The order of epoch e is a permutation drawn from (seed, "rows", e); step s takes the next `rows_per_step` rows of it. A
+micro-batch is one packed row without padding: the segments of its rows side by side.
+"""
+
+# T tokens of a micro-batch, S supervised positions of it
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from configs.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from configs.records import Corpus
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A packed micro-batch: documents side by side, positions counted from each document's start."""
+
+    tokens_T: torch.Tensor
+    positions_T: torch.Tensor
+    bounds: torch.Tensor
+    """int32 [documents + 1]: where each document starts, and the end."""
+    scored_S: torch.Tensor
+    """Positions whose hidden state predicts a supervised token."""
+    target_S: torch.Tensor
+    """Those tokens."""
+    rows: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        tokens_T, positions_T, bounds = self.tokens_T.to(device), self.positions_T.to(device), self.bounds.to(device)
+        return Batch(tokens_T, positions_T, bounds, self.scored_S.to(device), self.target_S.to(device), self.rows)
+
+
+class Rows:
+    """The packed rows of a corpus, memory-mapped."""
+
+    def __init__(self, folder: Path, corpus: Corpus) -> None:
+        self.tokens = np.memmap(folder / "tokens.bin", dtype=corpus.token_dtype, mode="r")
+        self.supervised = np.memmap(folder / "supervised.bin", dtype=np.uint8, mode="r")
+        self.segments = np.load(folder / "segments.npy")
+        if len(self.tokens) != corpus.tokens or len(self.supervised) != corpus.tokens:
+            raise DataError("tokens.bin does not hold the number of tokens that corpus.json states", where=str(folder))
+        self.train = corpus.rows_train
+        self.validation = range(corpus.rows_train, corpus.rows_train + corpus.rows_validation)
+        # Segments are stored in the order of their rows, so a row is a slice of them.
+        self.first = np.searchsorted(self.segments[:, 0], np.arange(self.train + corpus.rows_validation + 1))
+        self.length = np.add.reduceat(self.segments[:, 2], self.first[:-1]) if len(self.segments) else np.zeros(0, int)
+
+    def channels(self, corpus: Corpus) -> dict[str, list[int]]:
+        """The validation rows of each channel."""
+        rows: dict[str, list[int]] = {}
+        for row in self.validation:
+            source = int(self.segments[self.first[row], 3])
+            rows.setdefault(corpus.sources[source].channel, []).append(row)
+        return rows
+
+    def supervised_targets(self, rows: list[int]) -> int:
+        """Number of supervised targets in `rows`: supervised tokens that are not the first of their segment."""
+        return sum(
+            int(self.supervised[start + 1 : start + length].sum())
+            for row in rows
+            for _, start, length, _ in self.segments[self.first[row] : self.first[row + 1]]
+        )
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Pack the segments of `rows` into one row without padding."""
+        pieces = [segment for row in rows for segment in self.segments[self.first[row] : self.first[row + 1]]]
+        tokens = np.concatenate([self.tokens[start : start + length] for _, start, length, _ in pieces]).astype(
+            np.int64
+        )
+        wanted = np.concatenate([self.supervised[start : start + length] for _, start, length, _ in pieces]).astype(
+            bool
+        )
+        lengths = np.array([length for _, _, length, _ in pieces])
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        positions = np.arange(len(tokens)) - np.repeat(bounds[:-1], lengths)
+        wanted[bounds[:-1]] = False  # the first token of a segment is context only
+        target = np.flatnonzero(wanted)
+        return Batch(
+            torch.from_numpy(tokens),
+            torch.from_numpy(positions),
+            torch.from_numpy(bounds.astype(np.int32)),
+            torch.from_numpy(target - 1),
+            torch.from_numpy(tokens[target]),
+            rows=tuple(rows),
+        )
+
+    def micro_batches(self, rows: list[int], most_tokens: int) -> list[list[int]]:
+        """Split `rows` in their order so that no part has more than `most_tokens` tokens; a single longer row stands alone."""
+        parts: list[list[int]] = []
+        filled = 0
+        for row in rows:
+            size = int(self.length[row])
+            if parts and filled + size <= most_tokens:
+                parts[-1].append(row)
+                filled += size
+            else:
+                parts.append([row])
+                filled = size
+        return parts
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rows by step, for a number of training rows, rows per step and epochs."""
+
+    rows: int
+    rows_per_step: int
+    epochs: float
+    seed: int
+    max_steps: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of optimiser steps."""
+        steps = math.ceil(round(self.rows * self.epochs) / self.rows_per_step)
+        return max(1, min(steps, self.max_steps or steps))
+
+    def at(self, step: int) -> list[int]:
+        """Rows of a step, counted from 0; the last step of the run may have fewer."""
+        total = round(self.rows * self.epochs)
+        places = range(step * self.rows_per_step, min((step + 1) * self.rows_per_step, total))
+        return [int(_permutation(self.rows, self.seed, place // self.rows)[place % self.rows]) for place in places]
+
+
+_kept: dict[tuple[int, int, int], np.ndarray] = {}
+
+
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    key = (rows, seed, epoch)
+    if key not in _kept:
+        while len(_kept) >= 2:  # a step touches two epochs at the most
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = np.random.default_rng(derived_seed(seed, "rows", epoch)).permutation(rows)
+    return _kept[key]
+
+
+def derived_seed(seed: int, purpose: str, item: object) -> int:
+    """A 63-bit seed for one purpose and item, independent of everything drawn before."""
+    digest = hashlib.sha256(f"{seed}:{purpose}:{item}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,149 @@
+"""The model card: Hugging Face metadata and a page of prose and tables, every number taken from a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from configs.store import HOUSE
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from configs.job import Job
+    from configs.records import Comparison, Corpus, Difference, Run
+
+
+def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, checks: dict[str, str]) -> str:
+    """README.md of a release: YAML metadata, then what it is, how to load it, what it can, what made it."""
+    from huggingface_hub import ModelCardData
+
+    languages = sorted({language for source in corpus.sources for language in source.language if language != "other"})
+    data = ModelCardData(
+        model_name=job.recipe.name,
+        base_model=job.recipe.base,
+        base_model_relation="adapter" if run.weights == "adapter" else "finetune",
+        library_name="peft" if run.weights == "adapter" else "transformers",
+        pipeline_tag="text-generation",
+        language=languages or None,
+        license=job.recipe.publish.licence,
+        datasets=[source.origin for source in corpus.sources if source.origin.startswith("hf:")] or None,
+        tags=["sectorlm", job.recipe.sector],
+        eval_results=_results(comparison),
+    )
+    pieces = [
+        f"---\n{data.to_yaml()}\n---\n",
+        _head(job, run),
+        _usage(job, run),
+        "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
+        "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),
+        _ledger(corpus),
+        _training(job, run),
+        "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in checks.items()),
+        _safety(job.recipe.sector),
+        _trace(run, comparison),
+    ]
+    return "\n\n".join(pieces) + "\n"
+
+
+def _results(comparison: Comparison) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=row.task,
+            dataset_name=row.task,
+            metric_type=row.metric,
+            metric_value=round(row.tuned, 4),
+            metric_name=f"{row.metric} (base {row.base:.4f}, n {row.n})",
+        )
+        for row in (*comparison.differences, *comparison.general)
+    ]
+
+
+def _head(job: Job, run: Run) -> str:
+    kind = {
+        "lora": "A LoRA adapter for",
+        "full": "All weights of",
+        "scratch": "Weights trained from scratch in the shape of",
+    }
+    return (
+        f"# {job.recipe.name}\n\n{kind[run.method]} `{run.base}`, tuned on the corpora below for the sector "
+        f"**{job.recipe.sector.replace('_', ' ')}** with SectorLM. Stated use: {job.recipe.use}."
+    )
+
+
+def _usage(job: Job, run: Run) -> str:
+    if run.weights != "adapter":
+        code = 'model = AutoModelForCausalLM.from_pretrained("RELEASE")'
+    else:
+        code = f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{run.base}"), "RELEASE")'
+        if job.recipe.publish.merged:
+            code += '\n# or, without peft and without the base:\nmodel = AutoModelForCausalLM.from_pretrained("RELEASE/merged")'
+    imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    imports = f"from peft import PeftModel\n{imports}" if run.weights == "adapter" else imports
+    return f'## Use\n\n```python\n{imports}\n\ntokenizer = AutoTokenizer.from_pretrained("RELEASE")\n{code}\n```'
+
+
+def _table(rows: tuple[Difference, ...]) -> str:
+    lines = [
+        "| task | metric | base | tuned | difference | 95 % interval | n | independent | verdict |",
+        "|---|---|---:|---:|---:|---|---:|---:|---|",
+    ]
+    lines += [
+        f"| {row.task} | {row.metric} | {row.base:.3f} | {row.tuned:.3f} | {row.difference:+.3f} "
+        f"| [{row.low:+.3f}, {row.high:+.3f}] | {row.n} | {row.clusters} | {row.verdict} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _ledger(corpus: Corpus) -> str:
+    lines = [
+        "## Data\n",
+        "| source | licence | origin | rows | refused | dropped | documents | tokens | repeats |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {source.name} | {source.licence} | {source.origin or '-'} | {source.rows} | {sum(source.refused.values())} "
+        f"| {_reasons(source.dropped)} | {source.documents} | {source.tokens} | {source.repeats:g} |"
+        for source in corpus.sources
+    ]
+    touched = ", ".join(
+        f"{task} {len(items)} of {corpus.checked[task]}" for task, items in corpus.touched.items() if items
+    )
+    lines.append(
+        f"\nTest items that share a long run of words with a training document as it was found: {touched or 'none'}."
+    )
+    return "\n".join(lines)
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "0"
+
+
+def _training(job: Job, run: Run) -> str:
+    train = job.recipe.train
+    shape = f"rank {train.rank}, alpha {train.alpha:g}, " if run.method == "lora" else ""
+    return (
+        f"## Training\n\n{run.method}: {shape}{run.trainable_parameters:,} of {run.total_parameters:,} parameters, "
+        f"{run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning rate {train.learning_rate:g}, "
+        f"seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
+        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}."
+    )
+
+
+def _safety(sector: str) -> str:
+    path = Path(HOUSE) / "configs" / "sectors" / f"{sector}.yaml"
+    note = yaml.safe_load(path.read_text("utf-8"))["safety"]
+    return f"## Limits\n\n{note['en']}\n\n{note['zh']}"
+
+
+def _trace(run: Run, comparison: Comparison) -> str:
+    lines = ["## Trace\n", f"- base weights: sha256 {run.base_digest}", f"- weights: sha256 {run.weights_digest}"]
+    lines += [f"- {label}: sha256 {digest}" for label, digest in (*run.inputs.items(), *comparison.inputs.items())]
+    packages = ", ".join(f"{name} {version}" for name, version in run.made.packages.items())
+    return "\n".join([*lines, f"- made with SectorLM {run.made.sectorlm}, Python {run.made.python}, {packages}"])

@@ -1,0 +1,84 @@
+"""Cross-entropy without a logits tensor: chunk by chunk, on supervised positions only, with its gradient in the forward pass.
+
+The gradient of cross-entropy with respect to the logits is softmax - onehot, so a chunk's gradient to the hidden states
+(and to the head, where it is trained) is known as soon as its logits are; the logits can then be thrown away. Equal to
+`torch.nn.functional.cross_entropy(..., reduction="sum")` in float32 to 1e-5 (tests/test_loss.py).
+"""
+
+# S supervised positions, C positions of a chunk, V vocabulary, E width of the hidden states
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+CHUNK_ELEMENTS = 2**23
+"""Logits kept at a time: 32 MB in float32, small beside the model and large enough to keep the cores busy."""
+
+
+class _CrossEntropySum(torch.autograd.Function):
+    """Sum over positions of -log softmax(scale * hidden @ head.T)[target], soft-capped if the family does so."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_SE: torch.Tensor,
+        head_VE: torch.Tensor,
+        target_S: torch.Tensor,
+        scale: float,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        chunk = max(1, CHUNK_ELEMENTS // head_VE.shape[0])
+        total = hidden_SE.new_zeros((), dtype=torch.float32)
+        grad_hidden_SE = torch.empty_like(hidden_SE)
+        grad_head_VE = torch.zeros_like(head_VE, dtype=torch.float32) if head_VE.requires_grad else None
+        weight_VE = head_VE.to(hidden_SE.dtype)
+        for start in range(0, hidden_SE.shape[0], chunk):
+            hidden_CE, target_C = hidden_SE[start : start + chunk], target_S[start : start + chunk]
+            logits_CV = (hidden_CE @ weight_VE.T).float() * scale
+            if softcap is not None:
+                logits_CV = softcap * torch.tanh(logits_CV / softcap)
+            slope_CV = None if softcap is None else 1 - (logits_CV / softcap) ** 2
+            log_p_CV = torch.log_softmax(logits_CV, dim=-1)
+            total -= log_p_CV.gather(1, target_C[:, None]).sum()
+            grad_CV = log_p_CV.exp_()
+            grad_CV.scatter_add_(1, target_C[:, None], grad_CV.new_full((len(target_C), 1), -1.0))
+            if slope_CV is not None:
+                grad_CV *= slope_CV
+            grad_CV = (grad_CV * scale).to(hidden_SE.dtype) if scale != 1 else grad_CV.to(hidden_SE.dtype)
+            grad_hidden_SE[start : start + chunk] = grad_CV @ weight_VE
+            if grad_head_VE is not None:
+                grad_head_VE += (grad_CV.T @ hidden_CE).float()
+        ctx.save_for_backward(grad_hidden_SE, grad_head_VE)
+        ctx.head_dtype = head_VE.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        grad_hidden_SE, grad_head_VE = ctx.saved_tensors
+        grad_head = None if grad_head_VE is None else (grad_head_VE * grad_total).to(ctx.head_dtype)
+        return (grad_hidden_SE * grad_total).to(grad_hidden_SE.dtype), grad_head, None, None, None
+
+
+def cross_entropy_sum(
+    hidden_SE: torch.Tensor,
+    head_VE: torch.Tensor,
+    target_S: torch.Tensor,
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """The summed cross-entropy, in nats, of the target tokens; a float32 scalar with gradients to `hidden` and `head`.
+
+    `scale` multiplies the logits (Cohere, Granite), `softcap` bounds them by a tanh (Gemma Team 2024, section 2).
+    """
+    return _CrossEntropySum.apply(hidden_SE, head_VE, target_S, scale, softcap)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def logit_factors(config: Any) -> tuple[float, float | None]:
+    """A family's factor on the logits and its soft cap, from the model's config."""
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    if divisor := getattr(config, "logits_scaling", None):
+        scale /= float(divisor)
+    return scale, getattr(config, "final_logit_softcapping", None)

@@ -1,0 +1,107 @@
+"""Adapter and base in one set of weights, and the proof that nothing of the adapter was lost in storage."""
+
+# T tokens of a packed row, S positions compared, V vocabulary
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from configs.base import base_folder, load_weights, read_config
+from configs.errors import GateError
+from configs.progress import say
+from training.attention import register
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+    from configs.job import Job
+    from training.batches import Batch, Rows
+
+MOST_TOKENS = 4096
+"""Held-out tokens on which merged and unmerged are compared: enough for a mean to three digits, seconds on a CPU."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close the merged model stays to base + adapter on held-out text."""
+
+    kl: float
+    """Mean Kullback-Leibler divergence in nats per token, KL(base + adapter || merged)."""
+    top1: float
+    """Part of the positions where both rank the same token first."""
+    positions: int
+    dtype: str
+
+
+def merge(job: Job, rows: Rows, target: Path) -> Agreement:
+    """Write the merged weights into `target` and compare them with base + adapter on held-out rows.
+
+    Weights are stored in the base's own number format if that keeps the adapter (KL within `publish.max_merge_kl`), in
+    float32 otherwise: bfloat16 has 8 significant bits, and a small adapter's change can fall below the last of them.
+
+    Raises:
+        GateError: not even float32 agrees; the release would not be the model that was evaluated.
+    """
+    from peft import PeftModel
+
+    folder = base_folder(job.recipe.base, job.roots)
+    causal = load_weights(folder, dtype=torch.float32, attention=register())
+    wrapper = PeftModel.from_pretrained(causal, job.folder.run / "adapter")
+    batch = held_out(rows)
+    expected_SV = log_probabilities(causal, batch)
+    merged = wrapper.merge_and_unload()
+    stored = str(read_config(folder).get("dtype") or read_config(folder).get("torch_dtype") or "float32")
+    for name in dict.fromkeys((stored, "float32")):
+        dtype = getattr(torch, name)
+        merged.save_pretrained(target, safe_serialization=True) if dtype == torch.float32 else _save_as(
+            merged, dtype, target
+        )
+        reloaded = load_weights(target, dtype=torch.float32, attention=register())
+        found = _agreement(expected_SV, log_probabilities(reloaded, batch), name)
+        if found.kl <= job.recipe.publish.max_merge_kl:
+            return found
+        say(f"  merged weights in {name} differ from base + adapter by {found.kl:.4f} nats per token: too much")
+        for path in target.glob("*.safetensors*"):
+            path.unlink()
+    raise GateError(
+        f"merged weights differ from base + adapter by {found.kl:.4f} nats per token",
+        where="publish.max_merge_kl",
+        hint="Publish the adapter alone: publish.merged: false.",
+    )
+
+
+def _save_as(model: PreTrainedModel, dtype: torch.dtype, target: Path) -> None:
+    """Save a copy in another number format; the model itself stays as it is."""
+    state = {name: value.to(dtype) for name, value in model.state_dict().items()}
+    before, model.config.dtype = model.config.dtype, dtype
+    model.save_pretrained(target, state_dict=state, safe_serialization=True)
+    model.config.dtype = before
+
+
+def held_out(rows: Rows) -> Batch:
+    """The first validation rows, up to MOST_TOKENS tokens."""
+    return rows.batch(rows.micro_batches(list(rows.validation), MOST_TOKENS)[0])
+
+
+def log_probabilities(causal: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Float32 log-softmax at the batch's supervised positions, [S, V]."""
+    with torch.inference_mode():
+        hidden_1TE = causal.base_model(
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+            use_cache=False,
+            cu_seq_lens_q=batch.bounds,
+        ).last_hidden_state
+        head = causal.get_output_embeddings()
+        return torch.log_softmax(head(hidden_1TE[0, batch.scored_S]).float(), dim=-1)
+
+
+def _agreement(expected_SV: torch.Tensor, found_SV: torch.Tensor, dtype: str) -> Agreement:
+    divergence_S = (expected_SV.exp() * (expected_SV - found_SV)).sum(-1)
+    same_S = expected_SV.argmax(-1) == found_SV.argmax(-1)
+    return Agreement(float(divergence_S.mean().clamp(min=0)), float(same_S.float().mean()), len(same_S), dtype)

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -18,16 +19,28 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from configs.job import Job
+    from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]
+Targets = Annotated[
+    list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
+]
+Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 NO_SETS: list[str] = []
 RUNS = Path("runs")
+PAGES = {
+    "prepare": "data_prep.prepare",
+    "train": "training.train",
+    "evaluate": "eval.evaluate",
+    "compare": "eval.compare",
+    "publish": "training.publish",
+}
+"""Stage to the page that has a function of its name, in working order."""
 GLOBAL = ("--json", "--quiet")
 """Switches that may stand anywhere on the line."""
 KEYBOARD_INTERRUPT = 130
@@ -47,6 +60,25 @@ def _print(*things: Any) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     for thing in things:
         console.print(thing)
+
+
+def _shown(found: list[Found]) -> Callable[[], None]:
+    """Records as a person sees them; a comparison as its report has it."""
+
+    def show() -> None:
+        from configs.records import Comparison
+        from configs.view import record_view
+
+        for it in found:
+            if isinstance(it.record, Comparison):
+                from eval.report import cost, difference_table, headline
+
+                rows = [*it.record.differences, *it.record.general]
+                _print(headline(it.record), difference_table(rows), cost(it.record))
+            else:
+                _print(record_view(it))
+
+    return show
 
 
 def _write(text: str) -> Callable[[], None]:
@@ -112,18 +144,23 @@ def plan(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
 # ---------------------------------------------------------------- the stages
 
 
-def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, work: Callable[[Job], Any]) -> Answer:
+def _page(stage: str) -> Callable[..., Any]:
+    """The main function of a stage; imported only when the recipe is known to be right."""
+    found: Callable[..., Any] = getattr(import_module(PAGES[stage]), stage)
+    return found
+
+
+def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: bool) -> Answer:
     """One stage alone; the stages before it must be complete."""
     from configs.stages import STAGES, open_job, working
-    from configs.view import Found, record_view
+    from configs.view import Found
 
     job = open_job(recipe, sets, runs)
     with working(job, stage, recipe, sets):
-        made = work(job)
+        made = _page(stage)(job, **options)
     path = job.folder.root / STAGES[stage]
     found = [Found(path, record) for record in (made if isinstance(made, list) else [made])]
-    data = [it.record.model_dump(mode="json") for it in found]
-    return Answer(data, lambda: _print(*(record_view(it) for it in found)))
+    return Answer([it.record.model_dump(mode="json") for it in found], _shown(found))
 
 
 @app.command()
@@ -132,23 +169,24 @@ def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
 
     Example: sectorlm run finance.yaml
     """
-    from configs.stages import open_job, working
-    from data_prep.prepare import prepare as prepare_corpus
-    from eval.compare import compare as compare_models
-    from eval.evaluate import evaluate as evaluate_models
-    from training.publish import publish as publish_release
-    from training.train import train as train_model
+    from configs.progress import say
+    from configs.stages import STAGES, open_job, working
+    from configs.view import Found
 
     job = open_job(recipe, sets, runs)
+    report = job.folder.report / "report.html"
     with working(job, "prepare", recipe, sets):
-        prepare_corpus(job)
-        train_model(job)
-        evaluate_models(job)
-        comparison = compare_models(job)
-        publish_release(job)
-    paths = {"report": job.folder.report / "report.html", "release": job.folder.release}
-    data = comparison.model_dump(mode="json") | {name: str(path) for name, path in paths.items()}
-    return Answer(data, lambda: _print(*(f"{name}: {path}" for name, path in paths.items())))
+        made = {stage: _page(stage)(job) for stage in list(PAGES)[:-1]}
+        say(f"report: {report}")  # before the gates of the release, which may refuse it
+        _page("publish")(job)
+    comparison = Found(job.folder.root / STAGES["compare"], made["compare"])
+    paths = {"report": str(report), "release": str(job.folder.release)}
+
+    def show() -> None:
+        _shown([comparison])()
+        _print(*(f"{name}: {path}" for name, path in paths.items()))
+
+    return Answer(comparison.record.model_dump(mode="json") | paths, show)
 
 
 @app.command()
@@ -157,9 +195,7 @@ def prepare(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answ
 
     Example: sectorlm prepare finance.yaml
     """
-    from data_prep.prepare import prepare as work
-
-    return _stage("prepare", recipe, sets, runs, work)
+    return _stage("prepare", recipe, sets, runs)
 
 
 @app.command()
@@ -168,9 +204,7 @@ def train(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer
 
     Example: sectorlm train finance.yaml --set train.rank=8
     """
-    from training.train import train as work
-
-    return _stage("train", recipe, sets, runs, work)
+    return _stage("train", recipe, sets, runs)
 
 
 @app.command()
@@ -179,52 +213,35 @@ def evaluate(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Ans
 
     Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
     """
-    from eval.evaluate import evaluate as work
-
-    return _stage("evaluate", recipe, sets, runs, work)
+    return _stage("evaluate", recipe, sets, runs)
 
 
 @app.command()
-def compare(
-    targets: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
-    ],
-    sets: Sets = NO_SETS,
-    runs: Runs = RUNS,
-) -> Answer:
+def compare(targets: Targets, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
     """Compare base and tuned model item by item, and write the report.
 
     Example: sectorlm compare runs/a/scorecards/tuned runs/b/scorecards/tuned
     """
     from configs.errors import RecipeError
-    from eval.compare import compare as work
+
+    if len(targets) == 1:
+        return _stage("compare", targets[0], sets, runs)
+    if len(targets) != 2:
+        raise RecipeError(f"got {len(targets)} targets: give one recipe, or two scorecard folders", where="compare")
     from eval.compare import compare_scorecards
     from eval.report import difference_table
 
-    if len(targets) == 1:
-        return _stage("compare", targets[0], sets, runs, work)
-    if len(targets) != 2:
-        raise RecipeError(
-            f"got {len(targets)} targets", where="compare", hint="Give one recipe, or two scorecard folders."
-        )
     found = compare_scorecards(*targets)
     return Answer([row.model_dump(mode="json") for row in found], lambda: _print(difference_table(found)))
 
 
 @app.command()
-def publish(
-    recipe: RecipeFile,
-    push: Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")] = False,
-    sets: Sets = NO_SETS,
-    runs: Runs = RUNS,
-) -> Answer:
+def publish(recipe: RecipeFile, push: Push = False, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
     """Make the release folder: weights, model card, and the hashes that lead back.
 
     Example: sectorlm publish finance.yaml --push
     """
-    from training.publish import publish as work
-
-    return _stage("publish", recipe, sets, runs, lambda job: work(job, push=push))
+    return _stage("publish", recipe, sets, runs, push=push)
 
 
 # ---------------------------------------------------------------- after a run
@@ -248,8 +265,8 @@ def show(
 
         return Answer(load_recipe(target, sets).model_dump(mode="json"), _write(resolved_yaml(target, sets).rstrip()))
     if trace:
-        from configs.trace import trace as walk
-        from configs.trace import trace_view
+        from configs.lineage import trace as walk
+        from configs.lineage import trace_view
 
         step = walk(target)
         return Answer(step.as_json(), lambda: _print(trace_view(step)))
@@ -257,14 +274,13 @@ def show(
         from configs.sample import packed_rows, row_view
 
         packed = packed_rows(target, sample, [int(row) for row in rows.split(",") if row.strip().isdigit()])
-        data = {str(row): [piece._asdict() for piece in pieces] for row, pieces in packed.items()}
+        pieces = {str(row): [piece._asdict() for piece in it] for row, it in packed.items()}
         colour = sys.stdout.isatty()
-        return Answer(data, lambda: _print(*(row_view(row, it, colour=colour) for row, it in packed.items())))
-    from configs.view import record_view, records_at
+        return Answer(pieces, lambda: _print(*(row_view(row, it, colour=colour) for row, it in packed.items())))
+    from configs.view import records_at
 
     found = records_at(target)
-    data = {str(it.path): it.record.model_dump(mode="json") for it in found}
-    return Answer(data, lambda: _print(*(record_view(it) for it in found)))
+    return Answer({str(it.path): it.record.model_dump(mode="json") for it in found}, _shown(found))
 
 
 @app.command(name="runs")
@@ -338,14 +354,9 @@ def options(
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
-    from configs.exits import understood, watch_signals
+    from configs.exits import get_ready, understood
 
-    # Children find our packages through the installation, never through the folder they happen to start in.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # an ASCII terminal gets ?, not a crash
-    stopped = watch_signals()
+    stopped = get_ready()
     words = sys.argv[1:]
     words = [word for word in GLOBAL if word in words] + [word for word in words if word not in GLOBAL]
     code = 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shlex
 import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,24 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 """What the machine's refusals are; any other OSError that comes this far is our bug."""
 
 
-def watch_signals() -> list[int]:
+def get_ready() -> list[int]:
+    """Set this process up for a command; returns the list in which a received signal will stand.
+
+    Streams write `?` where a terminal knows no such character; libraries keep their bars and warnings to themselves
+    (SECTORLM_DEBUG lets them speak); children find our packages through the installation, not the folder they start in.
+    """
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    if not os.environ.get("SECTORLM_DEBUG"):
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    return _watch_signals()
+
+
+def _watch_signals() -> list[int]:
     """From here on SIGTERM stops like Ctrl-C, and a second signal of either kind leaves at once."""
     received: list[int] = []
 

@@ -40,7 +40,7 @@ class Row(NamedTuple):
     where: str
 
 
-def read_rows(  # noqa: PLR0913 - the words of a recipe's source
+def read_rows(
     files: Sequence[Path],
     inside: str = "",
     *,

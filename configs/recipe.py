@@ -127,8 +127,10 @@ class Prepare(Part):
     """Part of a source's rows that may be unreadable before the stage fails."""
     max_record_bytes: int = Field(default=10_000_000, ge=1000)
     """Larger records are refused and counted."""
-    decontaminate: Literal["drop", "report", "off"] = "drop"
-    """What happens to training documents that share a run of `ngram` with an item of a task of this recipe."""
+    decontaminate: Literal["drop", "cut", "report", "off"] = "drop"
+    """What happens to training documents that share a run of `ngram` with an item of a task of this recipe. `cut` takes
+    the sentences that hold the run out of plain text, and drops conversations: for long reports that a benchmark's
+    sentences were drawn from (Brown et al. 2020, appendix C, cuts out 200 characters on each side)."""
     ngram: int = Field(default=13, ge=5, le=50)
     """Words (English) or characters (Chinese) in a row that count as a leak; 13 after Brown et al. 2020 (GPT-3), appendix C."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from configs.emit import to_yaml
-from configs.errors import RecipeError
+from configs.errors import DataError, RecipeError
+from configs.items import split_files
 from configs.load import load_task
 from configs.sector import Benchmark, SectorPack, load_sector
 from configs.store import HOUSE, write_atomic
@@ -52,7 +54,7 @@ def starter_files(sector: str) -> dict[str, str]:
     sample = HOUSE / "configs" / "recipes" / f"quickstart-{sector}.yaml"
     if sample.is_file():
         return {f"{sector}.yaml": _renamed(sample, sector)}
-    tasks = [name for name in task_files(HOUSE) if load_task(name, ())[0].metadata.sector == sector]
+    tasks = [name for name in task_files(HOUSE) if _ready(name, sector)]
     files = {f"{sector}.yaml": _recipe(pack, tasks or [f"{sector}_items.yaml"])}
     if not tasks:
         files[f"{sector}_items.yaml"] = TASK.format(sector=sector)
@@ -73,6 +75,14 @@ def write_starter(sector: str, folder: Path, *, force: bool = False) -> list[Pat
     for path, text in files.items():
         write_atomic(path, text)
     return list(files)
+
+
+def _ready(name: str, sector: str) -> bool:
+    """Whether a shipped task is one of this sector, and its items are embedded too."""
+    task, roots = load_task(name, (HOUSE,))
+    with suppress(DataError):
+        return task.metadata.sector == sector and bool(split_files(task, task.test_split, roots))
+    return False
 
 
 def _renamed(sample: Path, sector: str) -> str:

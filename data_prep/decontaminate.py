@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +18,8 @@ import numpy as np
 
 from configs.items import read_items
 from configs.load import load_task
+from data_prep.clean import visible_length
+from data_prep.dedup import content_digest
 from data_prep.ledger import Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from configs.items import Item
     from configs.job import Job
+    from configs.recipe import Prepare
+    from data_prep.ledger import Ledger
     from data_prep.read import Document
 
 CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -32,6 +36,8 @@ CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 UNIT = re.compile(f"[{CHINESE}]|[^\\W{CHINESE}]+")
 ASCII_UNITS = bytes(code if chr(code).isalnum() else 32 for code in range(128)) + b" " * 128
 """Table that keeps ASCII letters and digits and makes everything else a space."""
+SENTENCE = re.compile("(?<=[.!?。！？\n])")
+"""Where a text may be cut: after a mark that no unit holds."""
 SHORT_WORDS, SHORT_CHARACTERS = 5, 8
 """An item shorter than the n-gram counts as a whole if it has this many words, or Chinese characters."""
 COMMON_CLUSTERS, COMMON_PART = 10, 0.01
@@ -55,14 +61,25 @@ class Leaks:
 
     by_document: dict[str, list[str]] = field(default_factory=dict)
     """Document id to the tasks it leaks, sorted."""
+    runs: dict[str, set[int]] = field(default_factory=dict)
+    """Document id to the units that belong to a shared run, by their number."""
     touched: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
 
-    def verdicts(self, documents: Iterable[Document], policy: str) -> Iterator[Verdict]:
-        """Drop what leaks if the recipe says `drop`, naming the first task."""
+    def settle(self, documents: Iterable[Document], prepare: Prepare, ledger: Ledger) -> Iterator[Verdict]:
+        """Do with the documents that leak what the recipe says, naming the first of their tasks."""
         for document in documents:
-            tasks = self.by_document.get(document.id) if policy == "drop" else None
-            yield Verdict(document, f"leak:{tasks[0]}" if tasks else "")
+            if document.id not in self.by_document or prepare.decontaminate == "report":
+                yield Verdict(document)
+                continue
+            task = self.by_document[document.id][0]
+            rest = without(document.text, self.runs[document.id]) if prepare.decontaminate == "cut" else ""
+            if visible_length(rest) < prepare.min_chars:
+                yield Verdict(document, f"leak:{task}")
+                continue
+            ledger.accounts[document.source].mended[f"leak:{task} cut out"] += 1
+            cut = replace(document, text=rest)
+            yield Verdict(replace(cut, digest=content_digest(cut)))
 
 
 def read_benchmarks(job: Job) -> list[Benchmark]:
@@ -79,21 +96,34 @@ def read_benchmarks(job: Job) -> list[Benchmark]:
 def find_leaks(documents: Sequence[Document], benchmarks: Sequence[Benchmark], ngram: int) -> Leaks:
     """Compare all documents with all items; nothing stops early, so that `touched` is complete."""
     index = _Index(benchmarks, ngram)
-    hits: set[tuple[int, int]] = set()
-    for first, texts in _blocks(documents):
-        hits |= {(first + document, entry) for document, entry in index.matches(texts)}
     found = Leaks(checked=index.checked)
     touched: dict[str, set[str]] = {benchmark.task: set() for benchmark in benchmarks}
-    for document, entry in hits:
-        task, item = index.entries[entry]
-        touched[task].add(item)
-        tasks = found.by_document.setdefault(documents[document].id, [])
-        if task not in tasks:
-            tasks.append(task)
-    for tasks in found.by_document.values():
-        tasks.sort()
+    leaked: dict[str, set[str]] = {}
+    for first, texts in _blocks(documents):
+        for match in index.matches(texts):
+            identity = documents[first + match.text].id
+            found.runs.setdefault(identity, set()).update(range(match.place, match.place + match.length))
+            for task, item in match.items:
+                touched[task].add(item)
+                leaked.setdefault(identity, set()).add(task)
+    found.by_document = {identity: sorted(tasks) for identity, tasks in leaked.items()}
     found.touched = {task: tuple(sorted(items)) for task, items in touched.items()}
     return found
+
+
+def without(text: str, units: set[int]) -> str:
+    """The text without the sentences that hold one of these units.
+
+    >>> without("Rates rose. Nobody knew why. Rates fell.", {3})
+    'Rates rose. Rates fell.'
+    """
+    kept, number = [], 0
+    for sentence in SENTENCE.split(text):
+        size = len(units_of(sentence))
+        if units.isdisjoint(range(number, number + size)):
+            kept.append(sentence)
+        number += size
+    return "".join(kept)
 
 
 def units_of(text: str) -> list[str]:
@@ -117,6 +147,16 @@ def _blocks(documents: Sequence[Document]) -> Iterator[tuple[int, list[str]]]:
             first, texts, size = position + 1, [], 0
     if texts:
         yield first, texts
+
+
+class _Match(NamedTuple):
+    """A shared run: position of the text, number of its first unit, its length, and whose it is."""
+
+    text: int
+    place: int
+    length: int
+    items: list[tuple[str, str]]
+    """(task, item digest)."""
 
 
 class _Table(NamedTuple):
@@ -164,8 +204,8 @@ class _Index:
         get = self.values.get
         return np.fromiter((get(unit, 0) for unit in units), np.uint64, len(units))
 
-    def matches(self, texts: list[str]) -> Iterator[tuple[int, int]]:
-        """Pairs of (position of the text, number of the item) that share a run."""
+    def matches(self, texts: list[str]) -> Iterator[_Match]:
+        """Every place of the texts where a run of an item stands."""
         parts = [self._hashes([*units_of(text), ""]) for text in texts]  # the empty unit keeps texts apart
         ends = np.cumsum([len(part) for part in parts])
         values = np.concatenate(parts)
@@ -179,10 +219,11 @@ class _Index:
             slots = np.searchsorted(table.hashes, hashes[places])
             slots[slots == len(table.hashes)] = 0
             same = table.hashes[slots] == hashes[places]
-            text_of = np.searchsorted(ends, places[same], side="right")
-            for text, slot in set(zip(text_of.tolist(), slots[same].tolist(), strict=True)):
-                for entry in table.entries[table.starts[slot] : table.starts[slot + 1]].tolist():
-                    yield text, entry
+            for place, slot in zip(places[same].tolist(), slots[same].tolist(), strict=True):
+                text = int(np.searchsorted(ends, place, side="right"))
+                entries = table.entries[table.starts[slot] : table.starts[slot + 1]].tolist()
+                start = place - int(ends[text - 1] if text else 0)
+                yield _Match(text, start, length, [self.entries[entry] for entry in entries])
 
 
 def _rolling(values: np.ndarray, length: int) -> np.ndarray:

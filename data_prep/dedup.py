@@ -26,10 +26,15 @@ def normal_form(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def content_digest(document: Document) -> str:
+    """Digest of the normalised content."""
+    return digest_bytes(normal_form(document.content).encode())
+
+
 def drop_duplicates(documents: Iterable[Document]) -> Iterator[Verdict]:
     """Judge each document after the first of its content a duplicate; sets the documents' digest."""
     seen: set[str] = set()
     for document in documents:
-        digest = digest_bytes(normal_form(document.content).encode())
+        digest = content_digest(document)
         yield Verdict(replace(document, digest=digest), "duplicate" if digest in seen else "")
         seen.add(digest)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from configs.recipe import Source
+    from configs.records import Corpus
     from data_prep.read import Document
 
 
@@ -119,12 +120,16 @@ class Ledger:
         return tuple(account.close() for account in self.accounts.values())
 
 
-def tell(sources: Iterable[SourceLedger]) -> None:
-    """Print one line per source: rows, what became of them, tokens."""
-    for source in sources:
+def tell(corpus: Corpus) -> None:
+    """Print what became of each source, one line each, and the sum."""
+    for source in corpus.sources:
         left_out = ", ".join(f"{reason} {count:,}" for reason, count in (source.dropped | source.refused).items())
-        repeats = f", {source.repeats:.2f} times" if source.repeats != 1 else ""
         say(
-            f"  {source.name}: {source.rows:,} rows, {source.documents:,} kept"
-            f"{f' ({left_out})' if left_out else ''}, {source.tokens:,} tokens{repeats}"
+            f"  {source.name}: {source.rows:,} rows, {source.documents:,} kept{f' ({left_out})' if left_out else ''}, "
+            f"{source.tokens:,} tokens{f', {source.repeats:.2f} times' if source.repeats != 1 else ''}"
         )
+    say(
+        f"corpus: {corpus.documents:,} documents, {corpus.tokens_train:,} training tokens in {corpus.rows_train:,} rows "
+        f"({corpus.supervised_train:,} supervised, {corpus.padding_train:.1%} padding), "
+        f"{corpus.rows_validation:,} validation rows"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError, StorageError, did_you_mean
 from configs.job import find_files
+from configs.progress import track
 from configs.read import Row, read_rows
 from configs.store import crash_point, digest_bytes
 from configs.template import columns_of, template
@@ -74,11 +75,13 @@ def read_sources(job: Job, ledger: Ledger) -> Iterator[Document]:
             `max_bad_rows` of a source's rows cannot be used.
         UnsafeArtefactError: an archive or a file that is not safe to open.
     """
-    for source in job.recipe.corpora:
-        account = ledger.accounts[source.name]
-        yield from _documents(source, _rows(source, job, account), account)
-        _check_rows(source, account, job.recipe.prepare)
-        crash_point("prepare.source")
+    with track("reading", len(job.recipe.corpora), "sources") as bar:
+        for source in job.recipe.corpora:
+            account = ledger.accounts[source.name]
+            yield from _documents(source, _rows(source, job, account), account)
+            _check_rows(source, account, job.recipe.prepare)
+            crash_point("prepare.source")
+            bar.advance()
 
 
 def source_files(source: Source, roots: tuple[Path, ...]) -> list[Path]:
@@ -89,11 +92,6 @@ def source_files(source: Source, roots: tuple[Path, ...]) -> list[Path]:
         UnsafeArtefactError: a file lies outside of the roots.
     """
     return [file for path in _paths(source) if not path.startswith(HUB) for file in find_files(path, roots)]
-
-
-def hub_paths(source: Source) -> list[str]:
-    """The paths of a source that are data sets of the Hugging Face hub."""
-    return [path for path in _paths(source) if path.startswith(HUB)]
 
 
 def _paths(source: Source) -> tuple[str, ...]:

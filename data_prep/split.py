@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from data_prep.ledger import Verdict
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from configs.recipe import Source
     from data_prep.read import Document
 
 ENOUGH = 5
@@ -19,30 +23,33 @@ def hashed(seed: int, purpose: str, name: str) -> float:
     return int.from_bytes(sha256(f"{seed}:{purpose}:{name}".encode()).digest()[:8]) / 2**64
 
 
-def choose(documents: Sequence[Document], limits: Mapping[str, int | None], seed: int) -> set[str]:
-    """The ids of the documents that stay where a source has a limit: those with the smallest hash of (seed, source, id)."""
-    chosen = {document.id for document in documents if limits[document.source] is None}
-    for source, limit in limits.items():
-        if limit is not None:
-            ids = [document.id for document in documents if document.source == source]
-            chosen |= set(sorted(ids, key=lambda name: hashed(seed, f"limit {source}", name))[:limit])
-    return chosen
-
-
-def split(documents: Sequence[Document], channels: Mapping[str, str], part: float, seed: int) -> set[str]:
-    """The keys (group, else digest of the content) whose documents are held out; about `part` of all keys.
-
-    A channel with at least five documents and two keys gets at least one key held out: its smallest by hash.
-    """
-    by_channel: dict[str, dict[str, int]] = {}
+def limited(documents: Sequence[Document], sources: Sequence[Source], seed: int) -> Iterator[Verdict]:
+    """Where a source has `max_documents`, those with the smallest hash of (seed, source, id) stay."""
+    beyond: set[str] = set()
+    for source in sources:
+        if source.max_documents is not None:
+            ids = [document.id for document in documents if document.source == source.name]
+            ids.sort(key=lambda name: hashed(seed, f"limit {source.name}", name))
+            beyond.update(ids[source.max_documents :])
     for document in documents:
-        keys = by_channel.setdefault(channels[document.source], {})
-        keys[key_of(document)] = keys.get(key_of(document), 0) + 1
+        yield Verdict(document, "over max_documents" if document.id in beyond else "")
+
+
+def split(documents: Sequence[Document], sources: Sequence[Source], part: float, seed: int) -> set[str]:
+    """The keys (group, else digest of the content) whose documents are held out: about `part` of all keys.
+
+    A channel with at least five documents and two keys gets at least one key held out, its smallest by hash; its largest
+    always trains.
+    """
+    channels = {source.name: source.channel for source in sources}
+    by_channel: dict[str, Counter[str]] = {}
+    for document in documents:
+        by_channel.setdefault(channels[document.source], Counter())[key_of(document)] += 1
     place = {key: hashed(seed, "validation", key) for keys in by_channel.values() for key in keys}
     held = {key for key in place if place[key] < part}
-    held -= {max(keys, key=place.__getitem__) for keys in by_channel.values()}  # something is always left to learn
+    held -= {max(keys, key=place.__getitem__) for keys in by_channel.values()}
     for keys in by_channel.values():
-        if sum(keys.values()) >= ENOUGH and len(keys) > 1 and held.isdisjoint(keys):
+        if keys.total() >= ENOUGH and len(keys) > 1 and held.isdisjoint(keys):
             held.add(min(keys, key=place.__getitem__))
     return held
 

@@ -48,41 +48,28 @@ KEYBOARD_INTERRUPT = 130
 
 
 class Answer(NamedTuple):
-    """What a verb found: plain data for `--json`, and the function that shows it to a person."""
+    """What a verb found: plain data for `--json`, and texts and rich tables for a person."""
 
     data: Any
-    show: Callable[[], None]
+    shown: Sequence[Any]
 
 
-def _print(*things: Any) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    for thing in things:
-        console.print(thing)
-
-
-def _shown(found: list[Found]) -> Callable[[], None]:
+def _views(found: list[Found]) -> list[Any]:
     """Records as a person sees them; a comparison as its report has it."""
+    from configs.records import Comparison
+    from configs.view import record_view
 
-    def show() -> None:
-        from configs.records import Comparison
-        from configs.view import record_view
+    views: list[Any] = []
+    for it in found:
+        if isinstance(it.record, Comparison):
+            from eval.report import difference_table
+            from eval.words import cost, headline
 
-        for it in found:
-            if isinstance(it.record, Comparison):
-                from eval.report import cost, difference_table, headline
-
-                rows = [*it.record.differences, *it.record.general]
-                _print(headline(it.record), difference_table(rows), cost(it.record))
-            else:
-                _print(record_view(it))
-
-    return show
-
-
-def _write(text: str) -> Callable[[], None]:
-    return lambda: print(text)
+            table = difference_table([*it.record.differences, *it.record.general])
+            views += [headline(it.record), table, cost(it.record)]
+        else:
+            views.append(record_view(it))
+    return views
 
 
 # ---------------------------------------------------------------- before a run
@@ -108,7 +95,7 @@ def init(
 
     written = [str(path) for path in write_starter(sector, folder, force=force)]
     lines = [*(f"wrote {path}" for path in written), f"next: sectorlm check {written[0]}"]
-    return Answer({"files": written}, _write("\n".join(lines)))
+    return Answer({"files": written}, lines)
 
 
 @app.command()
@@ -124,7 +111,7 @@ def check(recipe: RecipeFile, sets: Sets = NO_SETS) -> Answer:
     for note in found.notes:
         say(f"note: {note}")
     found.refuse()
-    return Answer({"problems": [], "notes": found.notes}, _write(f"{recipe}: no problems found"))
+    return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])
 
 
 @app.command()
@@ -138,7 +125,7 @@ def plan(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
     from training.plan import plan as planned
 
     sections = planned(open_job(recipe, sets, runs))
-    return Answer(sections, lambda: _print(figures(sections)))
+    return Answer(sections, [figures(sections)])
 
 
 # ---------------------------------------------------------------- the stages
@@ -160,7 +147,7 @@ def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options:
         made = _page(stage)(job, **options)
     path = job.folder.root / STAGES[stage]
     found = [Found(path, record) for record in (made if isinstance(made, list) else [made])]
-    return Answer([it.record.model_dump(mode="json") for it in found], _shown(found))
+    return Answer([it.record.model_dump(mode="json") for it in found], _views(found))
 
 
 @app.command()
@@ -181,12 +168,8 @@ def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
         _page("publish")(job)
     comparison = Found(job.folder.root / STAGES["compare"], made["compare"])
     paths = {"report": str(report), "release": str(job.folder.release)}
-
-    def show() -> None:
-        _shown([comparison])()
-        _print(*(f"{name}: {path}" for name, path in paths.items()))
-
-    return Answer(comparison.record.model_dump(mode="json") | paths, show)
+    views = [*_views([comparison]), *(f"{name}: {path}" for name, path in paths.items())]
+    return Answer(comparison.record.model_dump(mode="json") | paths, views)
 
 
 @app.command()
@@ -232,7 +215,7 @@ def compare(targets: Targets, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer
     from eval.report import difference_table
 
     found = compare_scorecards(*targets)
-    return Answer([row.model_dump(mode="json") for row in found], lambda: _print(difference_table(found)))
+    return Answer([row.model_dump(mode="json") for row in found], [difference_table(found)])
 
 
 @app.command()
@@ -263,24 +246,24 @@ def show(
         from configs.emit import resolved_yaml
         from configs.load import load_recipe
 
-        return Answer(load_recipe(target, sets).model_dump(mode="json"), _write(resolved_yaml(target, sets).rstrip()))
+        return Answer(load_recipe(target, sets).model_dump(mode="json"), [resolved_yaml(target, sets).rstrip()])
     if trace:
         from configs.lineage import trace as walk
         from configs.lineage import trace_view
 
         step = walk(target)
-        return Answer(step.as_json(), lambda: _print(trace_view(step)))
+        return Answer(step.as_json(), [trace_view(step)])
     if sample or rows:
         from configs.sample import packed_rows, row_view
 
         packed = packed_rows(target, sample, [int(row) for row in rows.split(",") if row.strip().isdigit()])
         pieces = {str(row): [piece._asdict() for piece in it] for row, it in packed.items()}
         colour = sys.stdout.isatty()
-        return Answer(pieces, lambda: _print(*(row_view(row, it, colour=colour) for row, it in packed.items())))
+        return Answer(pieces, [row_view(row, it, colour=colour) for row, it in packed.items()])
     from configs.view import records_at
 
     found = records_at(target)
-    return Answer({str(it.path): it.record.model_dump(mode="json") for it in found}, _shown(found))
+    return Answer({str(it.path): it.record.model_dump(mode="json") for it in found}, _views(found))
 
 
 @app.command(name="runs")
@@ -292,7 +275,7 @@ def list_runs(runs: Runs = RUNS) -> Answer:
     from configs.view import run_rows, table
 
     rows = run_rows(runs)
-    return Answer(rows, lambda: _print(table(str(runs), rows) if rows else f"no runs in {runs}"))
+    return Answer(rows, [table(str(runs), rows) if rows else f"no runs in {runs}"])
 
 
 @app.command()
@@ -307,7 +290,7 @@ def doctor(runs: Runs = RUNS) -> Answer:
     found = [finding._asdict() for finding in examine(runs)]
     columns = ("what", "found", "remedy")
     shown = [{"": "ok" if it["well"] else "!!", **{name: it[name] for name in columns}} for it in found]
-    return Answer(found, lambda: _print(table("this machine", shown)))
+    return Answer(found, [table("this machine", shown)])
 
 
 @app.command()
@@ -321,7 +304,7 @@ def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task
     from configs.task import Task
 
     found = json_schema(Task if task else Recipe)
-    return Answer(found, _write(json.dumps(found, indent=1, ensure_ascii=False)))
+    return Answer(found, [json.dumps(found, indent=1, ensure_ascii=False)])
 
 
 # ---------------------------------------------------------------- the way in and the way out
@@ -362,6 +345,8 @@ def main() -> None:
     code = 0
     try:
         code = _answered(words)
+    except SystemExit as done:  # shell completion leaves like this
+        code = done.code if isinstance(done.code, int) else 0
     except BrokenPipeError:  # the reader of our pipe has left: nothing more to say, and nothing to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BaseException as error:
@@ -384,10 +369,20 @@ def _answered(words: list[str]) -> int:
         if "--json" in words:
             print(json.dumps(answer.data, ensure_ascii=False))
         else:
-            answer.show()
+            print("\n".join(it if isinstance(it, str) else _drawn(it) for it in answer.shown))
     if sys.stdout is not None:
         sys.stdout.flush()
     return answer if isinstance(answer, int) else 0
+
+
+def _drawn(thing: Any) -> str:
+    """Something of rich as text; drawn before it is printed, so that a closed pipe is met by our own print."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout and sys.stdout.isatty() else 160, highlight=False)
+    with console.capture() as captured:
+        console.print(thing)
+    return captured.get().rstrip("\n")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ class Member(NamedTuple):
 class _Budget:
     """Bytes that one file on disk may still unpack to, shared by all its members."""
 
-    def __init__(self, path: Path, label: str) -> None:
-        self.left, self.label = FREE_BYTES + RATIO * path.stat().st_size, label
+    def __init__(self, packed: int, label: str) -> None:
+        self.left, self.label = FREE_BYTES + RATIO * packed, label
 
     def spend(self, amount: int) -> None:
         self.left -= amount
@@ -57,6 +57,17 @@ class _Budget:
                 where=self.label,
                 hint="If it is meant, unpack it yourself and name the unpacked file.",
             )
+
+
+def check_packed(content: bytes, where: str) -> None:
+    """Refuse a zip in memory (an xlsx is one) whose members would unpack to a bomb; zipfile never reads more than declared.
+
+    Raises:
+        DataError: it is no zip.
+        UnsafeArtefactError: a bomb.
+    """
+    with _damage(where), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        _Budget(len(content), where).spend(sum(info.file_size for info in archive.infolist()))
 
 
 class _Stream(io.RawIOBase):
@@ -103,7 +114,7 @@ def members(path: Path, label: str, inside: str = "") -> Iterator[Member]:
     """
     if not path.is_file():
         raise DataError("no such file", where=label)
-    budget, name = _Budget(path, label), path.name.lower()
+    budget, name = _Budget(path.stat().st_size, label), path.name.lower()
     if re.search(r"\.(tar|tgz|tar\.(gz|zst|bz2|xz))$", name):
         found = _tar(path, label)
     elif name.endswith(".zip"):

@@ -51,6 +51,9 @@ class Checked:
         except SectorLMError as error:
             what = f"{error.where}: {error.message}" if error.where else error.message
             self.problems.append(type(error)(at_place(self.tree, key, what), hint=error.hint))
+        except OSError as error:
+            what = f"{error.filename or 'a file'} cannot be read ({error.strerror or error})"
+            self.problems.append(DataError(at_place(self.tree, key, what)))
 
     def refuse(self) -> None:
         """Raise all problems as one error, of the kind of the first.

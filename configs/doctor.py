@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 import urllib.error
@@ -18,8 +18,6 @@ HUB_SECONDS = 3.0
 """How long the hub may take to answer."""
 LEAST_DISK = 5.0
 """GB below which a run with a real base model is likely to fill the disk."""
-MODULES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
-"""Distributions whose module has another name."""
 
 
 class Finding(NamedTuple):
@@ -46,22 +44,27 @@ def _python() -> Finding:
 
 def _packages() -> list[Finding]:
     """The core packages, and each extra as a whole."""
-    groups: dict[str, list[str]] = {}
-    try:
-        lines = requires("sectorlm") or []
-    except PackageNotFoundError:
+    if not _installed("sectorlm"):
         return [Finding("packages", "sectorlm runs from a clone and is not installed", False, "pip install -e .")]
-    for line in lines:
+    groups: dict[str, list[str]] = {}
+    for line in requires("sectorlm") or []:
         requirement, _, marker = line.partition(";")
-        name = requirement.split(">")[0].split("<")[0].split("=")[0].strip()
+        name = re.split(r"[\s<>=!~\[(]", requirement.strip())[0]
         groups.setdefault(marker.partition("==")[2].strip(" '\"") or "core", []).append(name)
     findings = []
     for group, names in groups.items():
-        absent = [name for name in names if importlib.util.find_spec(MODULES.get(name, name).replace("-", "_")) is None]
+        absent = [name for name in names if not _installed(name)]
         title = "packages" if group == "core" else f"extra {group}"
-        remedy = "pip install ." if group == "core" else f"pip install 'sectorlm[{group}]'"
+        remedy = "pip install -e ." if group == "core" else f"pip install -e '.[{group}]'"
         findings.append(Finding(title, f"missing: {', '.join(absent)}" if absent else "all there", not absent, remedy))
     return findings
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _devices() -> list[Finding]:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import SectorLMError
 from configs.job import find_files, roots_of
-from configs.load import load_recipe
-from configs.store import digest_file, digest_json
+from configs.load import load_recipe, load_task
+from configs.records import Run
+from configs.store import HOUSE, digest_file, digest_json
 from configs.view import Found, records_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.tree import Tree
 
-DISTANCE = {"base": 2, "tuned": 2}
-"""Folders of a record that lie deeper than one below the run folder (`scorecards/tuned`)."""
+    from configs.recipe import Recipe
+
+DEEPER = {"base", "tuned"}
+"""Record folders that lie two below the run folder: `scorecards/tuned`."""
 
 
 class Step(NamedTuple):
-    """Something that a record was made from, or a record itself."""
+    """A record, or something that a record was made from."""
 
     label: str
     digest: str
@@ -41,23 +46,22 @@ def trace(path: Path) -> Step:
         DataError: there is no record.
     """
     last = records_at(path)[-1]
-    depth = DISTANCE.get(last.path.resolve().parent.name, 1)
-    return _Walk(last.path.resolve().parents[depth]).record(last)
+    folder = last.path.resolve().parent
+    return _Walk(folder.parent.parent if folder.name in DEEPER else folder.parent).record(last)
 
 
 class _Walk:
-    """The records of one run folder by their digests, and the roots that its recipe reads from."""
+    """The records of one run folder by their digests, and what its recipe names by label."""
 
     def __init__(self, root: Path) -> None:
-        try:
+        self.records: dict[str, Found] = {}
+        self.roots: tuple[Path, ...] = ()
+        self.named: dict[str, tuple[str, str]] = {}
+        with suppress(SectorLMError):  # a release that was copied elsewhere stands alone
             self.records = {digest: found for found in records_at(root) for digest in _digests(found)}
-        except SectorLMError:  # a release that was copied elsewhere stands alone
-            self.records = {}
-        try:
             recipe = load_recipe(root / "recipe.yaml")
-            self.roots: tuple[Path, ...] = roots_of(recipe, root / "recipe.yaml")
-        except SectorLMError:
-            self.roots = ()
+            self.roots = (*roots_of(recipe, root / "recipe.yaml"), HOUSE / "configs" / "tasks")
+            self.named = dict(_named(recipe, self.roots))
 
     def record(self, found: Found) -> Step:
         """A record, whether its own files are as it vouches, and what it was made from."""
@@ -68,40 +72,51 @@ class _Walk:
         return Step(type(found.record).__name__, digest_file(found.path), state, str(found.path), steps)
 
     def input(self, label: str, digest: str) -> Step:
-        """One input: an earlier record, a base model, or a file below one of the roots."""
+        """One input: an earlier record, a base model, a task, or a file below one of the roots."""
         if digest in self.records:
             return self.record(self.records[digest])
-        place, there = self.on_disk(label)
-        state = "not here" if there is None else "matches" if digest in there else "changed"
-        return Step(label, digest, state, place)
+        place, there = self.named.get(label) or self.file(label)
+        return Step(label, digest, "matches" if there == digest else "changed" if there else "not here", place)
 
-    def on_disk(self, label: str) -> tuple[str, set[str] | None]:
-        """Where the input is on this disk, and the digests that it may be known by."""
-        for name in (label, label.partition(" ")[2], label.partition(": ")[2]):
-            folder = next((root / name for root in (Path.cwd(), *self.roots) if name and (root / name).is_dir()), None)
-            try:
-                if folder is not None and (folder / "config.json").is_file():
-                    model = base_folder(str(folder), weights=False)
-                    return str(model), {base_digest(model), tokenizer_digest(model)}
-                if name and folder is None:
-                    file = find_files(name, self.roots)[0]
-                    return str(file), {digest_file(file)}
-            except (SectorLMError, OSError):
-                continue
-        return "", None
+    def file(self, label: str) -> tuple[str, str]:
+        """The file that a label ends with (`corpus file reports/10k.jsonl`), and its digest."""
+        words = label.split(" ")
+        for start in range(len(words)):
+            with suppress(SectorLMError, OSError, ValueError):
+                found = find_files(" ".join(words[start:]), self.roots)
+                return str(found[0].resolve()), digest_file(found[0])
+        return "", ""
+
+
+def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str, str]]]:
+    """What labels mean that are no files: the base, its tokenizer, and the tasks, each with its digest now."""
+    found = []
+    with suppress(SectorLMError):
+        folder = base_folder(recipe.base, roots, weights=False)
+        tokenizer = (str(folder), tokenizer_digest(folder))
+        found += [(f"base {recipe.base}", (str(folder), base_digest(folder)))]
+        found += [("tokenizer", tokenizer), (f"tokenizer of {recipe.base}", tokenizer)]
+    for name in (*recipe.evaluate.tasks, *recipe.evaluate.general):
+        with suppress(SectorLMError):
+            task, places = load_task(name, roots)
+            found.append((f"task {task.task}", (str(places[0]), digest_json(task.model_dump(mode="json")))))
+    return found
 
 
 def _digests(found: Found) -> set[str]:
-    """The two ways in which a later record names an earlier one: by its bytes, and by its content without the clock."""
-    return {digest_file(found.path), digest_json(found.record.model_dump(mode="json", exclude={"made"}))}
+    """How later records name this one: by its bytes, by its content without the clock, or by its weights."""
+    values = found.record.model_dump(mode="json", exclude={"made"})
+    contents = {digest_json(values), digest_json({key: value for key, value in values.items() if key != "seconds"})}
+    weights = {found.record.weights_digest} if isinstance(found.record, Run) else set()
+    return {digest_file(found.path)} | contents | weights
 
 
 def _digest_at(path: Path) -> str:
     return digest_file(path) if path.is_file() else ""
 
 
-def trace_view(step: Step) -> Tree:
-    """The walk as a tree on a terminal."""
+def trace_view(step: Step, above: frozenset[str] = frozenset()) -> Tree:
+    """The walk as a tree on a terminal; what a record was made from is shown the first time that it is met."""
     from rich.markup import escape
     from rich.tree import Tree
 
@@ -109,5 +124,11 @@ def trace_view(step: Step) -> Tree:
     named = f"[bold]{escape(step.label)}[/bold]  [dim]{step.digest[:12]}[/dim]"
     tree = Tree(f"{named}  [{colour}]{escape(step.state)}[/{colour}]  {escape(step.path)}")
     for inner in step.made_from:
-        tree.children.append(trace_view(inner))
+        known = inner.digest in above
+        tree.children.append(trace_view(inner._replace(made_from=()) if known else inner, above))
+        above |= _all_digests(inner)
     return tree
+
+
+def _all_digests(step: Step) -> frozenset[str]:
+    return frozenset({step.digest}).union(*(_all_digests(inner) for inner in step.made_from))

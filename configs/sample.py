@@ -69,7 +69,9 @@ def row_view(row: int, pieces: Sequence[Piece], *, colour: bool) -> Text:
     """A packed row, a line before each document: supervised text green, or between guillemets without colour."""
     from rich.text import Text
 
-    shown = Text(f"row {row}: {sum(piece.tokens for piece in pieces)} tokens", style="bold")
+    shown = Text(
+        f"row {row}: {sum(piece.tokens for piece in pieces)} tokens", style="bold", no_wrap=True, overflow="ignore"
+    )
     before = -1
     for piece in pieces:
         if piece.start != before:

@@ -7,6 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from configs.archives import check_packed
 from configs.errors import DataError
 from configs.reading import Ask, Found, Reading, content_of, decoded, lines_of, trouble_of
 
@@ -91,9 +92,10 @@ def read_xlsx(member: Member, ask: Ask, reading: Reading) -> Found:
         raise DataError(
             "reading xlsx needs openpyxl", where=member.where, hint="pip install 'sectorlm[xlsx]', or save it as CSV."
         ) from error
-    content = io.BytesIO(content_of(member))
+    content = content_of(member)
+    check_packed(content, member.where)
     try:
-        book = load_workbook(content, read_only=True, data_only=True)
+        book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
     except Exception as error:  # openpyxl raises KeyError, ValueError, BadZipFile and its own
         raise DataError(f"not an xlsx file ({error})", where=member.where) from error
     sheets = {sheet.title: sheet for sheet in book.worksheets}

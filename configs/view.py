@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
@@ -21,6 +22,9 @@ RECORDS: dict[str, type[Record]] = {
     "release.json": Release,
 }
 """File name to the record that it holds."""
+MOST_COLUMNS = 9
+"""Tables with more columns are turned on their side."""
+HASH = re.compile("[0-9a-f]{64}")
 HEAD = {"format", "settings", "inputs", "files", "made"}
 """The common head of all records, shown apart."""
 
@@ -78,16 +82,22 @@ def record_view(found: Found) -> RenderableType:
             single.add_row(key, cell(value))
     made = found.record.made
     single.add_row("made", f"{made.finished} in {made.seconds:,.1f} s by sectorlm {made.sectorlm}")
-    single.add_row("inputs", f"{len(found.record.inputs)} ({', '.join(sorted(found.record.inputs)[:6])} ...)")
+    single.add_row("inputs", f"{len(found.record.inputs)}; `show --trace` lists them")
     return Group(single, *tables)
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
-    """Rows with the same keys as a table; columns that hold nothing in every row are left out."""
+    """Rows with the same keys as a table, on its side where that fits better; columns that hold nothing are left out."""
     from rich.table import Table
 
     filled = [key for key in rows[0] if any(row[key] not in (None, "", 0, [], {}) for row in rows)]
     shown = Table(title=title, title_justify="left")
+    if len(filled) > MOST_COLUMNS > len(rows):
+        for name in ("", *(str(row[filled[0]]) for row in rows)):
+            shown.add_column(name, overflow="fold")
+        for key in filled[1:]:
+            shown.add_row(key, *(cell(row[key]) for row in rows))
+        return shown
     for key in filled:
         numeric = all(isinstance(row[key], int | float) for row in rows)
         shown.add_column(key, justify="right" if numeric else "left", overflow="fold")
@@ -97,7 +107,9 @@ def table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
 
 
 def cell(value: Any) -> str:
-    """A value as people read it: 12,345 tokens, 0.8123, en zh."""
+    """A value as people read it: 12,345 tokens, 0.8123, en zh, the first twelve characters of a hash."""
+    from rich.markup import escape  # a [word] in a value is no colour
+
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, int):
@@ -105,10 +117,10 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {cell(inner)}" for key, inner in list(value.items())[:8])
+        return ", ".join(f"{key}: {cell(inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, list):
-        return f"{len(value)} entries" if len(value) > 6 else " ".join(cell(inner) for inner in value)
-    return str(value)
+        return f"{len(value)} entries" if len(value) > MOST_COLUMNS else " ".join(map(cell, value)) or "none"
+    return value[:12] if HASH.fullmatch(str(value)) else escape(str(value))
 
 
 def figures(sections: dict[str, Any]) -> RenderableType:
@@ -140,15 +152,13 @@ def _run_row(folder: Path) -> dict[str, Any] | None:
     done = [stage for stage, place in STAGES.items() if (folder / place).is_file()]
     if not done and not (folder / "recipe.yaml").is_file():
         return None
-    last: Record | None = None
-    if done:
-        path = folder / STAGES[done[-1]]
-        last = record_class(path).read(path)
+    last = record_class(folder / STAGES[done[-1]]).read(folder / STAGES[done[-1]]) if done else None
+    corpus = Corpus.read_if_there(folder / STAGES["prepare"])
     comparison = Comparison.read_if_there(folder / STAGES["compare"])
     differences = comparison.differences if comparison else ()
     return {
         "name": folder.name,
-        "sector": comparison.sector if comparison else getattr(last, "sector", ""),
+        "sector": corpus.sector if corpus else "",
         "stage": done[-1] if done else "none",
         "differences": {it.task: f"{it.difference:+.3f} ({it.low:+.3f} to {it.high:+.3f})" for it in differences},
         "finished": last.made.finished if last else "",

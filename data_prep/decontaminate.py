@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han, as inside of a regular expression's brackets."""
-UNIT = re.compile(f"[{CHINESE}]|[^\\W{CHINESE}]+")
+UNIT = re.compile(f"[{CHINESE}]|[^\\W_{CHINESE}]+")
 ASCII_UNITS = bytes(code if chr(code).isalnum() else 32 for code in range(128)) + b" " * 128
 """Table that keeps ASCII letters and digits and makes everything else a space."""
 SENTENCE = re.compile("(?<=[.!?。！？\n])")

@@ -129,15 +129,15 @@ def _difference(
     (before, after), (seed, resamples) = pair, draws
     metric, statistic = tuned.metric, STATISTICS[tuned.metric]
     classes = classes_of(after)
-    sums = [sums_of(metric, columns(side), classes)[0] for side in (before, after)]
-    interval = paired_bootstrap(*sums, statistic, resamples, generator(seed, f"difference {base.task}"))
+    base_CD, tuned_CD = (sums_of(metric, columns(side), classes)[0] for side in (before, after))
+    interval = paired_bootstrap(base_CD, tuned_CD, statistic, resamples, generator(seed, f"difference {base.task}"))
     was, now = right(metric, before), right(metric, after)
     gained = sum(new and not old for old, new in zip(was, now, strict=True))
     lost = sum(old and not new for old, new in zip(was, now, strict=True))
-    if metric in RIGHT_OR_WRONG and len(sums[0]) == len(before):
+    if metric in RIGHT_OR_WRONG and len(base_CD) == len(before):
         p = mcnemar(gained, lost)
     else:
-        p = swap_test(*sums, statistic, resamples, generator(seed, f"test {base.task}"))
+        p = swap_test(base_CD, tuned_CD, statistic, resamples, generator(seed, f"test {base.task}"))
     clean, clean_n = _clean(metric, before, after, touched)
     return Difference(
         task=base.task,
@@ -151,7 +151,7 @@ def _difference(
         p=p,
         p_holm=p,
         n=len(before),
-        clusters=len(sums[0]),
+        clusters=len(base_CD),
         detectable=detectable(interval) or None,
         gained=gained,
         lost=lost,

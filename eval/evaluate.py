@@ -121,7 +121,7 @@ def _task_inputs(job: Job) -> dict[str, str]:
 
 def _opened(job: Job, run: Run, models: Sequence[Model]) -> Iterator[tuple[Scorer, Model]]:
     """Each model ready to answer; with an adapter both share one copy of the weights."""
-    from eval.scorer import load_scorer
+    from eval.weights import load_scorer
 
     folder = base_folder(job.recipe.base, job.roots, weights=run.method != "scratch")
     weights = job.folder.run / run.weights

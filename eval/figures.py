@@ -28,26 +28,26 @@ class Series(NamedTuple):
     dots: bool
 
 
-def forest(value: float, low: float, high: float, scale: float, verdict: str, label: str) -> Markup:
+def forest(estimate: tuple[float, float, float], scale: float, verdict: str, label: str) -> Markup:
     """One row of a forest plot: the interval as a line, the estimate as a mark, right is better.
 
-    `scale` is the value at the right edge. Better is a filled circle, worse a diamond, undecided a hollow circle: the
-    shape tells it without the colour.
+    `estimate` is value, low and high; `scale` is the value at the right edge. Better is a filled circle, worse a
+    diamond, undecided a hollow circle: the shape tells it without the colour.
     """
-    middle = FOREST_HEIGHT / 2
+    middle, (value, low, high) = FOREST_HEIGHT / 2, estimate
 
     def across(x: float) -> float:
         inside = max(-1.0, min(1.0, x / scale)) if scale else 0.0
         return FOREST_WIDTH / 2 + inside * (FOREST_WIDTH / 2 - FOREST_EDGE)
 
-    at = across(value)
+    at, style = across(value), escape(verdict.partition(" ")[0])
     marks = {
         "better": f'<circle cx="{at:.1f}" cy="{middle}" r="5"/>',
         "worse": f'<path d="M{at:.1f} {middle - 6}l6 6l-6 6l-6 -6z"/>',
     }
     mark = marks.get(verdict, f'<circle cx="{at:.1f}" cy="{middle}" r="4.5"/>')
     return Markup(
-        f'<svg class="forest {escape(verdict.split()[0])}" viewBox="0 0 {FOREST_WIDTH} {FOREST_HEIGHT}" role="img" '
+        f'<svg class="forest {style}" viewBox="0 0 {FOREST_WIDTH} {FOREST_HEIGHT}" role="img" '
         f'aria-label="{escape(label)}">'
         f'<line class="zero" x1="{FOREST_WIDTH / 2}" x2="{FOREST_WIDTH / 2}" y1="0" y2="{FOREST_HEIGHT}"/>'
         f'<line class="interval" x1="{across(low):.1f}" x2="{across(high):.1f}" y1="{middle}" y2="{middle}"/>'
@@ -113,10 +113,11 @@ def short(number: float) -> str:
 def _grid(x_ticks: list[float], y_ticks: list[float], place: Place) -> str:
     """Horizontal lines with their values, and the values of the other axis."""
     right, lines = CURVE_WIDTH - CURVE_RIGHT, list[str]()
+    decimals = max(len(f"{tick:g}".partition(".")[2]) for tick in y_ticks)
     for tick in y_ticks:
         x, y = place(0, tick)
         lines.append(f'<line class="grid" x1="{x:.1f}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        lines.append(f'<text class="tick end" x="{x - 8:.1f}" y="{y + 4:.1f}">{tick:g}</text>')
+        lines.append(f'<text class="tick end" x="{x - 8:.1f}" y="{y + 4:.1f}">{tick:.{decimals}f}</text>')
     for tick in x_ticks:
         x, y = place(tick, y_ticks[0])
         lines.append(f'<text class="tick middle" x="{x:.1f}" y="{y + 18:.1f}">{short(tick)}</text>')

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.items import hashed
-from eval import words
 from eval.figures import Series, curve, forest
 from eval.score import right
+from eval.words import NAMES, OUT_OF_HUNDRED, cost, headline, interval, p_value, shown, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from eval.answers import Line
     from eval.report import Report
 
-SAMPLES = {"gained": 4, "lost": 4, "right before and after": 2, "wrong before and after": 2}
+KINDS = ("gained", "lost", "right before and after", "wrong before and after")
+SHOWN = 3
 """How many items of each kind are shown per task."""
-PASSAGES = 4
-"""How many passages are shown of a task without right and wrong."""
 
 
 def html(report: Report) -> str:
@@ -37,13 +36,17 @@ def html(report: Report) -> str:
     rows = (*comparison.differences, *comparison.general)
     return _template().render(
         comparison=comparison,
-        words=words,
-        headline=words.headline(comparison),
-        cost=words.cost(comparison),
+        headline=headline(comparison),
+        cost=cost(comparison),
+        names=NAMES,
+        shown=shown,
+        signed=signed,
+        interval=interval,
         tables=[
             ("tasks", f"{comparison.sector.replace('_', ' ').capitalize()} tasks", _rows(comparison.differences, rows)),
             ("general", "General ability", _rows(comparison.general, rows)),
         ],
+        scales=[f"{shown(row.metric, _scale(row, rows))} {_unit(row)}" for row in _one_per_unit(rows)],
         notes=_notes(report, rows),
         samples=[_samples(report, row) for row in rows if row.task in report.answers[0]],
         curve=_curve(report),
@@ -75,25 +78,34 @@ def _rows(rows: Sequence[Difference], everything: Sequence[Difference]) -> list[
 
 
 def _forest(row: Difference, everything: Sequence[Difference]) -> Markup:
-    alike = [other for other in everything if _unit(other) == _unit(row)]
-    scale = max(max(abs(other.low), abs(other.high)) for other in alike)
     sign = 1 if row.higher_is_better else -1
     low, high = sorted((sign * row.low, sign * row.high))
-    label = f"{row.task}: difference {words.signed(row.metric, row.difference)}, 95 % interval {words.interval(row)}"
-    return forest(sign * row.difference, low, high, scale, row.verdict, label)
+    label = f"{row.task}: difference {signed(row.metric, row.difference)}, 95 % interval {interval(row)}"
+    return forest((sign * row.difference, low, high), _scale(row, everything), row.verdict, label)
+
+
+def _scale(row: Difference, everything: Sequence[Difference]) -> float:
+    """The largest end of an interval among the rows of the same unit."""
+    alike = [other for other in everything if _unit(other) == _unit(row)]
+    return max(max(abs(other.low), abs(other.high)) for other in alike)
 
 
 def _unit(row: Difference) -> str:
-    return "points" if row.metric in words.OUT_OF_HUNDRED else row.metric
+    units = {"bits_per_byte": "bits per byte", "mcc": "of correlation"}
+    return "points" if row.metric in OUT_OF_HUNDRED else units[row.metric]
+
+
+def _one_per_unit(rows: Sequence[Difference]) -> list[Difference]:
+    return list({_unit(row): row for row in rows}.values())
 
 
 def _told(row: Difference) -> str:
     """What stands in small print under a row's interval."""
-    told = [f"p {words.p_value(row.p_holm)}"]
+    told = [f"p {p_value(row.p_holm)}"]
     if row.detectable is not None:
-        told.append(f"could show {words.shown(row.metric, row.detectable)}")
+        told.append(f"could show {shown(row.metric, row.detectable)}")
     if row.clean is not None and row.clean_n is not None and row.clean_n < row.n:
-        told.append(f"{words.signed(row.metric, row.clean)} on the {row.clean_n:,} untouched")
+        told.append(f"{signed(row.metric, row.clean)} on the {row.clean_n:,} untouched")
     return " · ".join(told)
 
 
@@ -129,12 +141,12 @@ def _samples(report: Report, row: Difference) -> dict[str, Any]:
     if row.metric == "bits_per_byte":
         return {"row": row, "counts": [(len(pairs), "passages")], "groups": [("passages", _passages(pairs))]}
     was, now = right(row.metric, [b for b, _ in pairs]), right(row.metric, [a for _, a in pairs])
-    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SAMPLES}
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
     for (b, a), old, new in zip(pairs, was, now, strict=True):
         kind = ("right" if old else "wrong") + " before and after" if old == new else "gained" if new else "lost"
         kinds[kind].append(_sample(b, a, old, new, row.metric))
     counts = [(len(found), kind) for kind, found in kinds.items()]
-    groups = [(kind, found[: SAMPLES[kind]]) for kind, found in kinds.items() if found]
+    groups = [(kind, found[:SHOWN]) for kind, found in kinds.items() if found]
     return {"row": row, "counts": counts, "groups": groups}
 
 
@@ -164,7 +176,7 @@ def _passages(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
                 for who, line in (("base", before), ("tuned", after))
             ],
         }
-        for before, after in pairs[:PASSAGES]
+        for before, after in pairs[:SHOWN]
     ]
 
 

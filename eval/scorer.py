@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from configs.base import load_tokenizer, load_weights
-from configs.errors import DataError, MemoryExhaustedError, UnsafeArtefactError
+from configs.errors import MemoryExhaustedError
 from configs.progress import say
 from eval.items import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -279,53 +276,6 @@ def _cost(branch: Branch, *, shared: bool) -> int:
     """Tokens of a branch that go through the model, its context once or once per follower."""
     times = 1 if shared else len(branch.followers)
     return times * len(branch.context) + sum(map(len, branch.followers))
-
-
-def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> Scorer:
-    """Open a model, and beside it the adapter that makes it the tuned one: bfloat16 on a GPU, float32 on a CPU.
-
-    A folder without weights (the start of training from scratch) gives random ones by `seed`.
-
-    Raises:
-        DataError: the weights cannot be read, or the adapter does not fit the base.
-        UnsafeArtefactError: the adapter is not in safetensors.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    there = any(folder.glob("*.safetensors"))
-    model = load_weights(folder, dtype=dtype) if there else _random(folder, dtype, seed)
-    model.to(device)  # type: ignore[arg-type]
-    return Scorer(model, load_tokenizer(folder), None if adapter is None else _adapted(model, adapter))
-
-
-def _random(folder: Path, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    return model
-
-
-def _adapted(model: PreTrainedModel, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UnsafeArtefactError(
-            "no adapter_model.safetensors: other formats could run code and are never opened",
-            where=str(adapter),
-            hint="Train again, or save the adapter with safe_serialization=True.",
-        )
-    try:
-        return PeftModel.from_pretrained(model, adapter).eval()
-    except Exception as error:  # peft, safetensors and torch each raise their own kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(
-            f"the adapter does not fit this base ({lines[0]})",
-            where=str(adapter),
-            hint="Run `sectorlm train` again: the base was changed after training.",
-        ) from error
 
 
 def _positions(mask_BT: Tensor) -> Tensor:

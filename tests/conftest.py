@@ -12,6 +12,7 @@ SHARED = HOUSE.parent / "shared" / "data"
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices this small do not gain from a second thread
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real sector data (../shared/data) is not here")
 
@@ -21,6 +22,14 @@ SENTENCES = [
     "中国人民银行决定下调贷款利率。",
     "医生建议患者多喝水，注意休息。",
 ]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real sector data, or a skip."""
+    if not SHARED.is_dir():
+        pytest.skip("the real sector data (../shared/data) is not here")
+    return SHARED
 
 
 @pytest.fixture(scope="session")
@@ -56,4 +65,46 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=0,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+STORY = """
+name: story
+sector: finance
+base: {base}
+corpora:
+  - name: topics
+    path: assets/samples/finance/topics_train.jsonl
+    prompt: "{{{{ text }}}}\\nTopic:"
+    answer: "{{{{ topic }}}}"
+    licence: CC0-1.0
+    language: [en, zh]
+    max_documents: 60
+  - {{name: replay, path: assets/samples/general/text_replay.jsonl, text: "{{{{ text }}}}", licence: CC0-1.0, channel: general}}
+prepare: {{sequence_length: 256, form: plain, validation: 0.1}}
+train: {{rank: 4, learning_rate: 1e-2, epochs: 1, batch_tokens: 1024, validate_every: 5}}
+evaluate: {{tasks: [finance_topics], general: [general_text], limit: 24, resamples: 1000}}
+publish: {{merged: true, licence: apache-2.0}}
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `story.yaml` and `runs/story`, all five stages done on the tiny base through the front door."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "story.yaml").write_text(STORY.format(base=tiny_base), "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(HOUSE / "sectorlm.py"), "run", "story.yaml"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(HOUSE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.txt").write_text(done.stdout, "utf-8")
+    (folder / "stderr.txt").write_text(done.stderr, "utf-8")
     return folder

@@ -21,6 +21,7 @@ from configs.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from configs.recipe import Train
     from configs.records import Corpus
 
 
@@ -134,6 +135,13 @@ class Schedule:
         total = round(self.rows * self.epochs)
         places = range(step * self.rows_per_step, min((step + 1) * self.rows_per_step, total))
         return [int(_permutation(self.rows, self.seed, place // self.rows)[place % self.rows]) for place in places]
+
+
+def epochs_of(train: Train, corpus: Corpus) -> float:
+    """Passes over the rows: as asked for, or 3 / 2 / 1 below 10k / below 50k / above documents (design, defaults)."""
+    if train.epochs is not None:
+        return train.epochs
+    return 3.0 if corpus.documents < 10_000 else 2.0 if corpus.documents < 50_000 else 1.0
 
 
 _kept: dict[tuple[int, int, int], np.ndarray] = {}

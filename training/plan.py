@@ -13,10 +13,9 @@ import torch
 
 from configs.base import base_folder
 from configs.records import Corpus
-from training.batches import Schedule
+from training.batches import Schedule, epochs_of
 from training.checkpoint import KEPT
 from training.model import precision_of
-from training.train import epochs_of
 
 if TYPE_CHECKING:
     from configs.job import Job
@@ -98,7 +97,7 @@ def _parameters(job: Job) -> dict[str, Any]:
 def _steps(job: Job, corpus: Corpus | None, tokens: int) -> dict[str, Any]:
     recipe = job.recipe
     length = recipe.prepare.sequence_length
-    epochs = epochs_of(job, corpus) if corpus else recipe.train.epochs or 3.0
+    epochs = epochs_of(recipe.train, corpus) if corpus else recipe.train.epochs or 3.0
     rows = corpus.rows_train if corpus else max(1, tokens // length)
     schedule = Schedule(rows, max(1, recipe.train.batch_tokens // length), epochs, recipe.seed, recipe.train.max_steps)
     seen = min(tokens * epochs, schedule.steps * schedule.rows_per_step * length)

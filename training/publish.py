@@ -174,7 +174,7 @@ def _reload(staging: Path, job: Job, run: Run) -> str:
     """
     base = base_folder(job.recipe.base, job.roots, weights=False)
     adapter, merged = "yes" if run.weights == "adapter" else "", "yes" if (staging / "merged").exists() else ""
-    command = [sys.executable, "-P", "-c", FRESH, str(staging), str(base), adapter, merged]
+    command = [sys.executable, "-P", "-c", FRESH, str(staging.resolve()), str(base), adapter, merged]
     done = subprocess.run(command, capture_output=True, text=True, cwd=staging, check=False)
     if done.returncode != 0:
         raise GateError(

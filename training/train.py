@@ -31,7 +31,7 @@ from configs.store import (
     verify_files,
 )
 from training import checkpoint
-from training.batches import Rows, Schedule, derived_seed
+from training.batches import Rows, Schedule, derived_seed, epochs_of
 from training.checkpoint import State
 from training.guard import Guard
 from training.meter import Meter, peak_memory_bytes
@@ -130,7 +130,7 @@ class Loop:
         )
         rows = Rows(job.folder.corpus, corpus)
         per_step = max(1, recipe.batch_tokens // corpus.sequence_length)
-        schedule = Schedule(rows.train, per_step, epochs_of(job, corpus), job.recipe.seed, recipe.max_steps)
+        schedule = Schedule(rows.train, per_step, epochs_of(recipe, corpus), job.recipe.seed, recipe.max_steps)
         if rows.train == 0:
             raise DataError("the corpus has no training rows", where=str(job.folder.corpus))
         state = checkpoint.load_newest(job.folder.run / "checkpoints", model, optimizer, made_from)
@@ -243,13 +243,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float, final: floa
         return peak * (step + 1) / rising
     progress = (step - rising) / max(1, steps - rising)
     return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def epochs_of(job: Job, corpus: Corpus) -> float:
-    """Passes over the rows: as asked for, or 3 / 2 / 1 below 10k / below 50k / above documents (design, defaults)."""
-    if job.recipe.train.epochs is not None:
-        return job.recipe.train.epochs
-    return 3.0 if corpus.documents < 10_000 else 2.0 if corpus.documents < 50_000 else 1.0
 
 
 def _finish(job: Job, loop: Loop, settings: dict[str, Any], inputs: dict[str, str], started: float) -> Run:

@@ -1,0 +1,53 @@
+"""Licences: which use they allow."""
+
+import pytest
+
+from configs.errors import PolicyError, RecipeError
+from configs.licences import check_licences, licence_kind, licence_problem
+from configs.recipe import Evaluate, Recipe, Source
+
+
+def source(licence, **more):
+    return Source(name="s", path="x.txt", text="{{ text }}", licence=licence, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("CC0-1.0", "public-domain"),
+        ("mit", "permissive"),
+        ("CC BY 4.0", "permissive"),
+        ("cc-by-sa-3.0", "share-alike"),
+        ("cc_by_nc_sa_4.0", "noncommercial"),
+        ("GPL-3.0", "copyleft"),
+        ("research-only", "research-only"),
+        ("other", "unknown"),
+    ],
+)
+def test_names_are_found_in_any_case_and_with_blanks(name, kind):
+    assert licence_kind(name) == kind
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(RecipeError) as caught:
+        licence_kind("CC-BY-4")
+    assert caught.value.hint.startswith("Did you mean CC-BY-4.0?")
+
+
+def test_a_commercial_use_meets_only_licences_that_allow_it():
+    assert licence_problem(source("CC-BY-NC-4.0"), "research") == ""
+    assert "noncommercial" in licence_problem(source("CC-BY-NC-4.0"), "commercial")
+    assert "nothing shows" in licence_problem(source("other"), "commercial")
+    assert licence_problem(source("CC-BY-SA-4.0"), "commercial") == ""
+
+
+def test_core_data_is_never_used_and_all_such_sources_are_named_at_once():
+    sources = (source("MIT", grade="core"), source("CC-BY-NC-4.0").model_copy(update={"name": "t"}))
+    recipe = Recipe(
+        name="r", sector="finance", base="b", use="commercial", corpora=sources, evaluate=Evaluate(tasks=("t",))
+    )
+    with pytest.raises(PolicyError) as caught:
+        check_licences(recipe)
+    assert caught.value.code == 4
+    assert "s is graded core data" in caught.value.message
+    assert "t is under CC-BY-NC-4.0" in caught.value.message

@@ -1,0 +1,102 @@
+"""A release loads alone, its merged weights are the evaluated model, its card is valid, and a failed gate refuses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from configs.base import load_tokenizer, load_weights
+from configs.errors import DataError, GateError
+from configs.job import Job, roots_of
+from configs.load import load_recipe
+from configs.records import Comparison, Corpus, Release
+from configs.store import RunFolder
+from training.attention import register
+from training.batches import Rows
+from training.merge import held_out, log_probabilities
+from training.publish import check_gates, publish
+
+
+@pytest.fixture
+def job(finished, tmp_path):
+    """The finished story, in a folder of its own that a test may damage."""
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    recipe = load_recipe(finished / "story.yaml")
+    return Job(recipe, roots_of(recipe, finished / "story.yaml"), RunFolder(tmp_path / "runs" / "story"))
+
+
+def with_gates(job: Job, **gates) -> Job:
+    recipe = job.recipe.model_copy(update={"gates": type(job.recipe.gates)(**gates)})
+    return Job(recipe, job.roots, job.folder)
+
+
+def test_merged_weights_give_the_logits_of_base_and_adapter(job, tiny_base):
+    from peft import PeftModel
+
+    rows = Rows(job.folder.corpus, Corpus.read(job.folder.corpus / "corpus.json"))
+    batch = held_out(rows)
+    base = load_weights(tiny_base, dtype=torch.float32, attention=register())
+    plain = log_probabilities(base, batch)
+    tuned = PeftModel.from_pretrained(base, job.folder.release)
+    expected = log_probabilities(tuned.get_base_model(), batch)
+    merged = log_probabilities(
+        load_weights(job.folder.release / "merged", dtype=torch.float32, attention=register()), batch
+    )
+    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
+    assert (plain - expected).abs().max() > 0.01  # the adapter does something
+
+
+def test_the_release_states_that_it_loaded_in_a_fresh_process(job):
+    release = Release.read(job.folder.release / "release.json")
+    assert release.checks["fresh process"].startswith("adapter on its base and merged weights loaded and generated")
+    assert "KL" in release.checks["merged against base + adapter"]
+
+
+def test_the_card_has_metadata_that_the_hub_reads_and_names_no_folder_of_this_machine(job, finished):
+    text = (job.folder.release / "README.md").read_text("utf-8")
+    data = ModelCard(text).data
+    assert data.library_name == "peft"
+    assert data.license == "apache-2.0"
+    assert sorted(data.language) == ["en", "zh"]
+    assert {result.dataset_name for result in data.eval_results} == {"finance_topics", "general_text"}
+    assert "Not investment" in text
+    assert "60" in text
+    assert str(finished) not in text
+
+
+def test_generation_stops_at_the_end_mark_and_at_the_end_of_a_turn(job, tiny_base):
+    stops = json.loads((job.folder.release / "generation_config.json").read_text("utf-8"))["eos_token_id"]
+    assert load_tokenizer(tiny_base).convert_ids_to_tokens(stops) == ["<|endoftext|>", "<|im_end|>"]
+
+
+def test_no_gain_refuses_the_release_and_names_the_gate(job):
+    comparison = Comparison.read(job.folder.report / "comparison.json")
+    worse = comparison.model_copy(
+        update={"differences": tuple(row.model_copy(update={"low": -0.1}) for row in comparison.differences)}
+    )
+    with pytest.raises(GateError, match="significant_gain: no sector task") as refused:
+        check_gates(with_gates(job, significant_gain=True), worse)
+    assert refused.value.code == 10
+
+
+def test_a_rise_of_20_percent_in_general_bits_per_byte_breaks_a_gate_of_5_percent(job):
+    comparison = Comparison.read(job.folder.report / "comparison.json")
+    [row] = comparison.general
+    risen = comparison.model_copy(update={"general": (row.model_copy(update={"base": 2.0, "difference": 0.4}),)})
+    with pytest.raises(GateError, match=r"rose by \+20.0 % \(allowed 5.0 %\)"):
+        check_gates(with_gates(job, max_general_loss=0.05), risen)
+    assert check_gates(with_gates(job, max_general_loss=0.25), risen)["max_general_loss"].startswith("general_text rose")
+
+
+def test_a_flipped_byte_in_the_adapter_is_never_published(job):
+    path = job.folder.run / "adapter" / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (job.folder.release / "release.json").unlink()
+    with pytest.raises(DataError, match="bytes differ"):
+        publish(job)

@@ -1,0 +1,52 @@
+"""Templates: what they render, and what they refuse."""
+
+import pytest
+
+from configs.errors import DataError, RecipeError
+from configs.template import columns_of, template
+
+
+def test_columns_become_text():
+    assert template("{{ title }}: {{ body }}")({"title": "Rates", "body": "They rose."}) == "Rates: They rose."
+
+
+def test_a_missing_value_is_nothing_and_a_list_is_json():
+    fields = {"a": None, "b": ["利率", 2], "c": 0}
+    assert template("[{{ a }}] {{ b }} {{ c }}")(fields) == '[] ["利率", 2] 0'
+
+
+def test_a_column_whose_name_is_not_one_word_is_reached_through_row():
+    assert template('{{ row["Tweet Text"] }}')({"Tweet Text": "flood"}) == "flood"
+
+
+def test_a_missing_column_names_the_nearest_and_all_others():
+    with pytest.raises(DataError) as caught:
+        template("{{ sentense }}")({"sentence": "x", "label": 1})
+    assert caught.value.message == "no column sentense"
+    assert caught.value.hint == "Did you mean sentence? The row has: sentence, label."
+
+
+def test_a_default_makes_a_column_optional():
+    assert template("{{ note | default('none') }}")({}) == "none"
+
+
+def test_a_template_that_is_not_jinja_is_the_recipes_fault():
+    with pytest.raises(RecipeError, match="not a valid template"):
+        template("{{ title")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{% for i in range(999999999) %}x{% endfor %}",
+    ],
+)
+def test_a_template_reaches_nothing_but_the_row(attack):
+    with pytest.raises(DataError):
+        template(attack)({"title": "x"})
+
+
+def test_the_columns_of_a_template_are_known_before_any_row():
+    assert columns_of("{{ a }} {% for x in b %}{{ x }}{% endfor %} {{ row['c'] }}") == {"a", "b"}

@@ -34,7 +34,7 @@ BASE = HOUSE / "assets" / "base"
 VOCABULARY = 6144
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-"""Words with their leading space, numbers in threes, punctuation, line ends: the split of GPT-4's tokenizer (tiktoken, cl100k)."""
+"""Words with their leading space, numbers in threes, punctuation, line ends: the split of GPT-4's tokenizer (cl100k)."""
 SHAPE = {
     "hidden_size": 192,
     "intermediate_size": 512,
@@ -132,7 +132,6 @@ def main() -> None:
         make_config()
     if asked.only != "tokenizer":
         from data_prep.prepare import prepare
-
         from training.train import train
 
         job = Job(recipe, roots, RunFolder(asked.runs / recipe.name))

@@ -69,7 +69,7 @@ class _Walk:
         wrong = [name for name, digest in found.record.files.items() if _digest_at(folder / name) != digest]
         state = f"changed: {wrong[0]}" if wrong else f"matches, {len(found.record.files)} files"
         steps = tuple(self.input(label, digest) for label, digest in sorted(found.record.inputs.items()))
-        return Step(type(found.record).__name__, digest_file(found.path), state, str(found.path), steps)
+        return Step(type(found.record).__name__, found.record.content(), state, str(found.path), steps)
 
     def input(self, label: str, digest: str) -> Step:
         """One input: an earlier record, a base model, a task, or a file below one of the roots."""
@@ -104,11 +104,8 @@ def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str
 
 
 def _digests(found: Found) -> set[str]:
-    """How later records name this one: by its bytes, by its content without the clock, or by its weights."""
-    values = found.record.model_dump(mode="json", exclude={"made"})
-    contents = {digest_json(values), digest_json({key: value for key, value in values.items() if key != "seconds"})}
-    weights = {found.record.weights_digest} if isinstance(found.record, Run) else set()
-    return {digest_file(found.path)} | contents | weights
+    """How later records name this one: by its content, or by its weights."""
+    return {found.record.content()} | ({found.record.weights_digest} if isinstance(found.record, Run) else set())
 
 
 def _digest_at(path: Path) -> str:

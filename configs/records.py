@@ -39,6 +39,10 @@ VERSION = "0.1.0"
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
 
 
+MEASURED = {"made", "seconds", "seconds_training", "tokens_per_second", "peak_memory_bytes"}
+"""Fields of records that differ from one making to the next although nothing else does."""
+
+
 class Made(Part):
     """What made a record: tool, code and packages; stored, never compared when deciding to skip a stage."""
 
@@ -81,6 +85,10 @@ class Record(Part):
             StorageError: the disk is full, read-only or not there.
         """
         write_atomic(path, self.model_dump_json(indent=1) + "\n")
+
+    def content(self) -> str:
+        """sha256 of what this record says, however fast and wherever it was made: how later records name it."""
+        return digest_json(self.model_dump(mode="json", exclude=MEASURED))
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -1,26 +1,28 @@
 """A benchmark is data: a task file of 8 to 15 lines with the keys of lm-evaluation-harness' YAML.
 
-    task: finance_topics
-    dataset_path: json
-    dataset_kwargs: {data_files: {train: ../../assets/samples/finance/topics_train.jsonl, test: ...}}
-    fewshot_split: train
-    test_split: test
-    output_type: multiple_choice
-    doc_to_text: "{{text}}\\nTopic:"
-    doc_to_choice: [banking, insurance]
-    doc_to_target: "{{topic}}"
-    metric_list: [{metric: acc}]
-    metadata: {sector: finance, language: [en, zh], licence: CC0-1.0, source: written for SectorLM}
+task: finance_topics
+dataset_path: json
+dataset_kwargs: {data_files: {train: ../../assets/samples/finance/topics_train.jsonl, test: ...}}
+fewshot_split: train
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{text}}\\nTopic:"
+doc_to_choice: [banking, insurance]
+doc_to_target: "{{topic}}"
+metric_list: [{metric: acc}]
+metadata: {sector: finance, language: [en, zh], licence: CC0-1.0, source: written for SectorLM}
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from configs.recipe import Part
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
 
@@ -131,10 +133,14 @@ class Task(Part):
             raise ValueError("fewshot_split is the test_split: worked examples would leak the answers")
         rolling = {"bits_per_byte"}
         choice, text = {"acc", "acc_norm", "macro_f1", "mcc"}, {"exact_match", "token_f1", "macro_f1", "acc"}
-        allowed = {"multiple_choice": choice, "generate_until": text, "loglikelihood_rolling": rolling}[self.output_type]
+        allowed = {"multiple_choice": choice, "generate_until": text, "loglikelihood_rolling": rolling}[
+            self.output_type
+        ]
         wrong = [entry.metric for entry in self.metric_list if entry.metric not in allowed]
         if wrong:
-            raise ValueError(f"metric {wrong[0]} does not fit {self.output_type}: use one of {', '.join(sorted(allowed))}")
+            raise ValueError(
+                f"metric {wrong[0]} does not fit {self.output_type}: use one of {', '.join(sorted(allowed))}"
+            )
         return self
 
 

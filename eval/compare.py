@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from configs.errors import DataError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Difference, Run, Scorecard, changes, made_by
-from configs.store import digest_file, digest_json, staged, verify_files
+from configs.store import digest_file, staged, verify_files
 from eval.answers import Line, read_answers
 from eval.report import gather, html, markdown
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
@@ -36,7 +36,7 @@ def compare(job: Job) -> Comparison:
     run = Run.read_if_there(folder.run / "run.json")
     base, tuned = (Scorecard.read(folder.scorecards / which / "scorecard.json") for which in ("base", "tuned"))
     records: dict[str, Record | None] = {"corpus": corpus, "run": run, "scorecard base": base, "scorecard tuned": tuned}
-    inputs = {label: _content(record) for label, record in records.items() if record is not None}
+    inputs = {label: record.content() for label, record in records.items() if record is not None}
     settings = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = changes(old, settings, inputs) if old is not None else []
@@ -62,6 +62,7 @@ def compare(job: Job) -> Comparison:
         (staging / "report.html").write_text(html(report), "utf-8")
         files = {name: digest_file(staging / name) for name in ("report.html", "report.md")}
         comparison = comparison.model_copy(update={"files": files, "made": made_by("eval", started)})
+        crash_point("compare.before_record")
         comparison.write(staging / "comparison.json")
     return comparison
 
@@ -96,11 +97,6 @@ def _differences(
         rows.append(_difference(ours[task], theirs[task], pair, _touched(corpus, task), (seed, resamples)))
     panel = set(tuned.settings["evaluate.general"])
     return _corrected([r for r in rows if r.task not in panel]), _corrected([r for r in rows if r.task in panel])
-
-
-def _content(record: Record) -> str:
-    """A record by what it says, not by when and where it was made."""
-    return digest_json(record.model_dump(mode="json", exclude={"made", "seconds"}))
 
 
 def _read(folder: Path) -> Scorecard:

@@ -21,6 +21,7 @@ from eval.items import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 

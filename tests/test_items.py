@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +15,9 @@ from configs.load import load_task
 from configs.store import HOUSE
 from configs.task import Task
 from tests.conftest import SHARED, needs_shared
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ABOUT = {"sector": "finance", "language": ["en"], "licence": "CC0-1.0", "source": "test"}
 
@@ -116,7 +118,11 @@ def test_a_path_that_leaves_its_roots_is_refused(tmp_path):
 
 
 def test_only_rows_of_the_wanted_field_and_of_the_listed_keys_are_scored(tmp_path):
-    rows = {"k1": {"q": "1", "a": "yes", "s": "x"}, "k2": {"q": "2", "a": "no", "s": "x"}, "k3": {"q": "3", "a": "no", "s": "y"}}
+    rows = {
+        "k1": {"q": "1", "a": "yes", "s": "x"},
+        "k2": {"q": "2", "a": "no", "s": "x"},
+        "k3": {"q": "3", "a": "no", "s": "y"},
+    }
     found = task(
         tmp_path,
         [],

@@ -89,7 +89,9 @@ def test_a_rise_of_20_percent_in_general_bits_per_byte_breaks_a_gate_of_5_percen
     risen = comparison.model_copy(update={"general": (row.model_copy(update={"base": 2.0, "difference": 0.4}),)})
     with pytest.raises(GateError, match=r"rose by \+20.0 % \(allowed 5.0 %\)"):
         check_gates(with_gates(job, max_general_loss=0.05), risen)
-    assert check_gates(with_gates(job, max_general_loss=0.25), risen)["max_general_loss"].startswith("general_text rose")
+    assert check_gates(with_gates(job, max_general_loss=0.25), risen)["max_general_loss"].startswith(
+        "general_text rose"
+    )
 
 
 def test_a_flipped_byte_in_the_adapter_is_never_published(job):

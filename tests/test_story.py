@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.records import Comparison, Corpus, Release, Run, Scorecard
 from configs.store import HOUSE, digest_file, verify_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sectorlm(folder: Path, *words: str, crash: str = "") -> subprocess.CompletedProcess[str]:
@@ -71,7 +74,8 @@ def test_two_runs_of_one_recipe_give_the_same_weights_answers_and_numbers(finish
     for name in ("run/adapter/adapter_model.safetensors", "corpus/tokens.bin", "scorecards/tuned/answers.jsonl"):
         assert digest_file(finished / "runs" / "story" / name) == digest_file(finished / "again" / "story" / name)
     one, two = (
-        json.loads((finished / runs / "story" / "report" / "comparison.json").read_text("utf-8")) for runs in ("runs", "again")
+        json.loads((finished / runs / "story" / "report" / "comparison.json").read_text("utf-8"))
+        for runs in ("runs", "again")
     )
     assert one["differences"] == two["differences"]
     assert one["general"] == two["general"]

@@ -58,7 +58,7 @@ def buckets(lengths: tuple[int, ...]) -> tuple[tuple[torch.Tensor, torch.Tensor]
     return tuple(made)
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913 - the signature is that of transformers
     module: torch.nn.Module,
     query_1HTD: torch.Tensor,
     key_1KTD: torch.Tensor,

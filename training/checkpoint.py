@@ -82,9 +82,8 @@ def load_newest(
             aside = folder / f"damaged-{path.name}"
             remove_folder(aside)
             path.rename(aside)
-            say(
-                f"  checkpoint {path.name} is damaged ({str(error).splitlines()[0]}); moved to {aside.name}, trying the one before"
-            )
+            reason = str(error).splitlines()[0]
+            say(f"  checkpoint {path.name} is damaged ({reason}); moved to {aside.name}, trying the one before")
             continue
         _refuse_other_recipe(content["made_from"], made_from, folder)
         _restore(path, model, optimizer)

@@ -126,8 +126,9 @@ def _with_adapters(causal: PreTrainedModel, train: Train, base: str) -> Any:
         raise RecipeError(
             f"no linear layers to adapt ({error})", where="train.method", hint="Use method: full."
         ) from error
-    # PEFT would write the path of this machine; the release names the base as the recipe does.
-    wrapper.peft_config["default"].base_model_name_or_path = base
+    adapters: Any = wrapper.peft_config["default"]
+    adapters.base_model_name_or_path = base  # PEFT would write the path of this machine
+    adapters.target_modules = sorted(adapters.target_modules)  # a set's order would change from run to run
     return wrapper
 
 

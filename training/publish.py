@@ -13,7 +13,7 @@ from configs.base import base_folder, load_tokenizer
 from configs.errors import DataError, GateError, StorageError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Release, Run, changes, flat, made_by
-from configs.store import crash_point, digest_file, files_of, staged, verify_files, write_atomic
+from configs.store import crash_point, files_of, staged, verify_files, write_atomic
 from training.card import model_card
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def publish(job: Job, *, push: bool = False) -> Release:
     settings = flat(job.recipe.publish, "publish") | flat(job.recipe.gates, "gates")
     settings.pop("publish.push_to")
     inputs = {
-        "run": digest_file(job.folder.run / "run.json"),
-        "comparison": digest_file(job.folder.report / "comparison.json"),
+        "run": run.content(),
+        "comparison": comparison.content(),
     }
     release = Release.read_if_there(job.folder.release / "release.json")
     reasons = changes(release, settings, inputs) if release else []
@@ -181,8 +181,8 @@ def _reload(staging: Path, job: Job, run: Run) -> str:
             f"the release does not load in a fresh process: {done.stderr.strip().splitlines()[-1]}",
             where=str(job.folder.release),
         )
-    parts = "adapter on its base" if adapter else "model"
-    return f"{parts}{' and merged weights' if merged else ''} loaded and generated with plain transformers{' and peft' if adapter else ''}"
+    loaded = ("adapter on its base" if adapter else "model") + (" and merged weights" if merged else "")
+    return f"{loaded} loaded and generated with plain transformers{' and peft' if adapter else ''}"
 
 
 def _push(job: Job) -> None:

@@ -24,7 +24,6 @@ from configs.store import (
     crash_point,
     digest_file,
     digest_folder,
-    digest_json,
     files_of,
     remove_folder,
     staged,
@@ -87,14 +86,11 @@ def _made_from(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
     for cadence in ("train.validate_every", "train.checkpoint_every"):  # they change what is seen, not what is learnt
         settings.pop(cadence)
     folder = base_folder(recipe.base, job.roots, weights=recipe.train.method != "scratch")
-    inputs = {"corpus": _corpus_digest(job), f"base {recipe.base}": base_digest(folder)}
+    inputs = {
+        "corpus": Corpus.read(job.folder.corpus / "corpus.json").content(),
+        f"base {recipe.base}": base_digest(folder),
+    }
     return settings, inputs
-
-
-def _corpus_digest(job: Job) -> str:
-    """The corpus by content: its record without the time stamps."""
-    record = Corpus.read(job.folder.corpus / "corpus.json")
-    return digest_json(record.model_dump(mode="json", exclude={"made"}))
 
 
 @dataclass

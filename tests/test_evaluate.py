@@ -1,0 +1,253 @@
+"""Evaluation on a real tiny model and a random adapter: two scorecards, every answer on disk, and a stop anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configs.base import base_digest
+from configs.errors import DataError
+from configs.job import Job
+from configs.recipe import Evaluate, Recipe, Source
+from configs.records import Run, Scorecard, made_by
+from configs.store import HOUSE, RunFolder, digest_folder, files_of
+from eval.answers import read_answers
+from eval.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {name}.jsonl}}}}
+test_split: test
+output_type: {kind}
+{keys}
+metadata: {{sector: {sector}, language: [en], licence: CC0-1.0, source: written for this test}}
+"""
+CHOICE = """doc_to_text: "{{text}}\\nMood:"
+doc_to_choice: [good, quite bad]
+doc_to_target: "{{mood}}"
+metric_list: [{metric: acc}, {metric: macro_f1}]"""
+WRITE = """doc_to_text: "{{text}}\\nMood:"
+doc_to_choice: [good, quite bad]
+doc_to_target: "{{mood}}"
+max_gen_toks: 6
+metric_list: [{metric: exact_match}]"""
+PASSAGE = """doc_to_text: "{{text}}"
+metric_list: [{metric: bits_per_byte}]"""
+
+
+@pytest.fixture
+def job(tiny_base: Path, tmp_path: Path) -> Job:
+    """24 questions, 24 texts to write, 24 passages; a finished run with a random adapter."""
+    return made(tmp_path, tiny_base)
+
+
+def made(root: Path, base: Path, **wish: Any) -> Job:
+    words = ["bank", "clinic", "rate", "利率", "loan", "nurse"]
+    rows = [
+        {"text": f"The {words[n % 6]} said {n} times yes.", "mood": ["good", "quite bad"][n % 2]} for n in range(24)
+    ]
+    for name, kind, keys, sector in (
+        ("moods", "multiple_choice", CHOICE, "finance"),
+        ("written", "generate_until", WRITE, "finance"),
+        ("passages", "loglikelihood_rolling", PASSAGE, "general"),
+    ):
+        (root / f"{name}.yaml").write_text(TASK.format(name=name, kind=kind, keys=keys, sector=sector), "utf-8")
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    tasks = {
+        "tasks": ("moods.yaml", "written.yaml"),
+        "general": ("passages.yaml",),
+        "resamples": 1000,
+        "batch_tokens": 256,
+    }
+    recipe = Recipe(
+        name="test",
+        sector="finance",
+        base=str(base),
+        corpora=(Source(name="rows", path="moods.jsonl", licence="CC0-1.0", text="{{text}}"),),
+        evaluate=Evaluate(**(tasks | wish)),
+    )
+    folder = RunFolder(root / "runs" / "test")
+    if not (folder.run / "run.json").exists():
+        train_nothing(folder, base)
+    return Job(recipe, (root, HOUSE), folder)
+
+
+def train_nothing(folder: RunFolder, base: Path, seed: int = 1) -> None:
+    """A run record beside a random adapter that peft itself saved."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder.run / "adapter")
+    Run(
+        name="test",
+        settings={},
+        inputs={},
+        files=files_of(folder.run / "adapter", "adapter"),
+        made=made_by("training", time.monotonic()),
+        base=str(base),
+        base_digest=base_digest(base),
+        method="lora",
+        weights="adapter",
+        weights_digest=digest_folder(folder.run / "adapter", ("*.safetensors", "adapter_config.json")),
+        trainable_parameters=1,
+        total_parameters=2,
+        steps=1,
+        epochs=1.0,
+        tokens=1,
+        seconds_training=1.0,
+        tokens_per_second=1.0,
+        peak_memory_bytes=1,
+        loss_first=1.0,
+        loss_last=1.0,
+        curve=(),
+    ).write(folder.run / "run.json")
+
+
+def answers(job: Job, which: str) -> bytes:
+    return (job.folder.scorecards / which / "answers.jsonl").read_bytes()
+
+
+def test_two_scorecards_with_every_answer(job: Job) -> None:
+    base, tuned = evaluate(job)
+    assert [(score.task, score.metric, score.n) for score in base.scores] == [
+        ("moods", "acc", 24),
+        ("written", "exact_match", 24),
+        ("passages", "bits_per_byte", 24),
+    ]
+    lines = read_answers(job.folder.scorecards / "tuned" / "answers.jsonl")
+    right = [line["answer"] == line["target"] for line in lines["moods"]]
+    assert [line["row"] for line in lines["moods"]] == list(range(24))
+    assert tuned.scores[0].value == sum(right) / 24
+    assert tuned.scores[0].baselines == {"majority": 0.5, "random": 0.5}
+    assert (tuned.scores[2].higher_is_better, tuned.scores[0].higher_is_better) == (False, True)
+    assert base.model_digest != tuned.model_digest
+    assert answers(job, "base") != answers(job, "tuned")
+
+
+def test_random_texts_that_name_no_choice_are_invalid_and_wrong(job: Job) -> None:
+    _, tuned = evaluate(job)
+    written = tuned.scores[1]
+    assert (written.value, written.invalid) == (0.0, 1.0)
+
+
+def test_the_second_time_nothing_is_done(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    first = evaluate(job)
+    capsys.readouterr()
+    assert evaluate(job) == first
+    assert capsys.readouterr().err.splitlines() == ["base: unchanged, kept", "tuned: unchanged, kept"]
+
+
+def test_a_new_adapter_leaves_the_bases_scorecard_as_it_is(
+    job: Job, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(job)
+    before, old = answers(job, "base"), answers(job, "tuned")
+    train_nothing(job.folder, tiny_base, seed=2)
+    capsys.readouterr()
+    evaluate(job)
+    said = capsys.readouterr().err
+    assert "base: unchanged, kept" in said
+    assert "evaluate tuned again: tuned weights changed" in said
+    assert answers(job, "base") == before
+    assert answers(job, "tuned") != old
+
+
+def test_a_task_more_asks_only_the_new_task(job: Job, tiny_base: Path, tmp_path: Path) -> None:
+    """The answers to the two old tasks are found by their batches, so they come out byte for byte the same."""
+    fewer = made(tmp_path, tiny_base, tasks=("moods.yaml",))
+    evaluate(fewer)
+    old = answers(fewer, "tuned").decode().splitlines()
+    evaluate(job)
+    assert set(old) <= set(answers(job, "tuned").decode().splitlines())
+    assert len(answers(job, "tuned").splitlines()) == 72
+
+
+@pytest.mark.parametrize("point", ["evaluate.batch:2", "evaluate.before_record:2"])
+def test_killed_at_any_point_the_same_command_gives_the_same_bytes(
+    point: str, job: Job, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("killed")
+    shutil.copytree(job.folder.run, RunFolder(other / "runs" / "test").run)
+    evaluate(job)
+    code = f"""
+import sys; sys.path.insert(0, {str(HOUSE)!r})
+from pathlib import Path
+from tests.test_evaluate import made
+from eval.evaluate import evaluate
+evaluate(made(Path({str(other)!r}), Path({str(tiny_base)!r})))
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"SECTORLM_CRASH_AT": point}, capture_output=True, check=False
+    )
+    assert killed.returncode == 137, killed.stderr.decode()
+    again = made(other, tiny_base)
+    evaluate(again)
+    for which in ("base", "tuned"):
+        assert answers(again, which) == answers(job, which)
+    assert not list(again.folder.scorecards.glob(".*"))
+
+
+def test_a_torn_last_line_is_asked_again(job: Job) -> None:
+    """A half-written batch, as a full disk or a power cut leaves it."""
+    evaluate(job)
+    whole = answers(job, "base")
+    working = job.folder.scorecards / ".base.answers"
+    working.mkdir()
+    (working / "answers.jsonl").write_bytes(whole[: len(whole) // 2])
+    (job.folder.scorecards / "base" / "scorecard.json").unlink()
+    (job.folder.scorecards / "base" / "answers.jsonl").unlink()
+    evaluate(job)
+    assert answers(job, "base") == whole
+
+
+def test_a_limit_of_5_scores_5_items_of_each_task(tiny_base: Path, tmp_path: Path) -> None:
+    base, _ = evaluate(made(tmp_path, tiny_base, limit=5))
+    assert [score.n for score in base.scores] == [5, 5, 5]
+
+
+def test_flipped_bytes_in_the_adapter_are_noticed(job: Job) -> None:
+    path = job.folder.run / "adapter" / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="bytes differ"):
+        evaluate(job)
+
+
+def test_a_base_that_changed_after_training_is_refused(job: Job, tiny_base: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-5}))
+    changed = Job(job.recipe.model_copy(update={"base": str(other)}), job.roots, job.folder)
+    with pytest.raises(DataError, match="differ now"):
+        evaluate(changed)
+
+
+def test_without_a_run_the_error_says_which_stage_is_missing(job: Job) -> None:
+    (job.folder.run / "run.json").unlink()
+    with pytest.raises(DataError, match="there is no such record"):
+        evaluate(job)
+
+
+def test_scorecards_vouch_for_their_answers(job: Job) -> None:
+    from configs.store import verify_files
+
+    evaluate(job)
+    for which in ("base", "tuned"):
+        folder = job.folder.scorecards / which
+        verify_files(folder, Scorecard.read(folder / "scorecard.json").files)

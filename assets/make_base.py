@@ -112,9 +112,8 @@ def take_weights(folder: RunFolder) -> None:
     model.save_pretrained(BASE)
     make_config()
     run = json.loads((folder.run / "run.json").read_text("utf-8"))
-    say(
-        f"{run['tokens']:,} tokens, {run['seconds_training']:,.0f} s, loss {run['loss_last']:.3f}, held out {run['curve'][-1]['losses']}"
-    )
+    held_out = run["curve"][-1]["losses"]
+    say(f"{run['tokens']:,} tokens, {run['seconds_training']:,.0f} s, loss {run['loss_last']:.3f}, held out {held_out}")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from configs.errors import DataError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Difference, Run, Scorecard, changes, made_by
-from configs.store import digest_file, staged, verify_files
+from configs.store import crash_point, digest_file, staged, verify_files
 from eval.answers import Line, read_answers
 from eval.report import gather, html, markdown
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of

@@ -97,7 +97,9 @@ def _models(job: Job, run: Run) -> list[Model]:
             where=str(folder),
             hint="Run `sectorlm train` again.",
         )
-    settings = flat(recipe.evaluate, "evaluate") | {"seed": recipe.seed}
+    # Questions are asked in the form that the recipe's own questions were trained in.
+    chat = recipe.prepare.form == "chat" and any(source.text is None for source in recipe.corpora)
+    settings = flat(recipe.evaluate, "evaluate") | {"seed": recipe.seed, "chat": chat}
     inputs = {f"base {recipe.base}": base, "tokenizer": tokenizer} | _task_inputs(job)
     tuned = digest_json([base, run.weights_digest])
     cards = job.folder.scorecards
@@ -172,7 +174,8 @@ def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> No
     log = AnswerLog(working / "answers.jsonl", model.folder / "answers.jsonl")
     scores, lines = [], list[Line]()
     for ask in asked:
-        ask.prompts = ask.prompts or prompts(ask.task, ask.items, ask.before, scorer.tokenizer, scorer.room)
+        chat = model.settings["chat"]
+        ask.prompts = ask.prompts or prompts(ask.task, ask.items, ask.before, scorer.tokenizer, scorer.room, chat=chat)
         answered = _answer(ask, model, scorer, log, wish.batch_tokens)
         scores.append(tally(ask.task, answered, ask.baselines, seed=job.recipe.seed, resamples=wish.resamples))
         lines += answered

@@ -58,9 +58,9 @@ def block(task: Task, shown: Sequence[Item]) -> str:
 
 
 def prompts(
-    task: Task, items: Sequence[Item], before: str, tokenizer: PreTrainedTokenizerBase, room: int
+    task: Task, items: Sequence[Item], before: str, tokenizer: PreTrainedTokenizerBase, room: int, *, chat: bool = False
 ) -> list[Prompt]:
-    """Tokenise all items of a task for a model with a context of `room` tokens.
+    """Tokenise all items of a task for a model with a context of `room` tokens; with `chat` as a user's turn.
 
     What is too long loses the beginning of its context and is counted; an item whose answer alone does not fit gets
     no branch, and so an invalid answer.
@@ -70,17 +70,27 @@ def prompts(
         passages = encode.plain([item.text for item in items])
         found = [(windows(ids, encode.start, room), False) for ids in passages]
     elif task.output_type == "generate_until":
-        plain = encode.plain([before + item.text for item in items])
+        plain = encode.plain([_asked(before + item.text, tokenizer, chat=chat) for item in items])
         contexts = [encode.front + ids or [encode.start] for ids in plain]
         found = [_fit(Branch(ids, []), room - task.max_gen_toks) for ids in contexts]
     else:
-        answers = [[task.target_delimiter + choice for choice in item.choices] for item in items]
-        pairs = encode.pairs([before + item.text for item in items], answers)
+        spoken = chat and any(item.text for item in items)  # two sentences side by side are no conversation
+        delimiter = "" if spoken else task.target_delimiter
+        answers = [[delimiter + choice for choice in item.choices] for item in items]
+        pairs = encode.pairs([_asked(before + item.text, tokenizer, chat=spoken) for item in items], answers)
         found = [_fit(pair, room) for pair in pairs]
     return [
         Prompt(item, branches, truncated, digest_json([item.digest, branches]))
         for item, (branches, truncated) in zip(items, found, strict=True)
     ]
+
+
+def _asked(question: str, tokenizer: PreTrainedTokenizerBase, *, chat: bool) -> str:
+    """The question as it is, or as a user's turn with the assistant's turn begun, by the tokenizer's chat template."""
+    if not chat:
+        return question
+    turn = [{"role": "user", "content": question}]
+    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
 
 
 class Encoder:

@@ -130,3 +130,21 @@ def test_the_block_is_description_question_answer_blank_line():
     assert block(asked, [item(0, "Up.\nTone:"), item(1, "Down.\nTone:", target="bad")]) == (
         "Sort the news.\n\nUp.\nTone: good\n\nDown.\nTone: bad\n\n"
     )
+
+
+def test_in_chat_form_the_question_is_a_users_turn_and_the_answer_follows_the_assistants_mark(tiny_base):
+    tokenizer = load_tokenizer(tiny_base)
+    [found] = prompts(task(), [item(0, "Rates rose.")], "", tokenizer, 512, chat=True)
+    [branch] = found.branches
+    said = tokenizer.decode(branch.context + branch.followers[0])
+    assert said == "<|im_start|>user\nRates rose.<|im_end|>\n<|im_start|>assistant\ngood"
+    assert branch.context[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
+
+
+def test_sentences_without_a_question_are_no_chat(tiny_base):
+    tokenizer = load_tokenizer(tiny_base)
+    pair = item(0, "", ("She sees herself.", "She sees himself."))
+    keys = {"doc_to_text": "", "target_delimiter": ""}
+    [plain] = prompts(task(**keys), [pair], "", tokenizer, 512)
+    [chat] = prompts(task(**keys), [pair], "", tokenizer, 512, chat=True)
+    assert chat == plain

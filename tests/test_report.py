@@ -1,0 +1,167 @@
+"""The report says what the numbers say, in a sentence, a table, Markdown and one page that needs no network."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from configs.records import Comparison, Difference, made_by
+from configs.store import RunFolder
+from eval.compare import compare
+from eval.figures import Series, curve, forest, short, ticks
+from eval.report import difference_table
+from eval.words import cost, headline, p_value, shown, signed
+from tests.test_compare import choice, corpus, job, pair, passages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVIL = '<script>alert(1)</script> & 利率 \u2028 "quoted"'
+
+
+def row(**keys: Any) -> Difference:
+    base = {
+        "task": "moods", "metric": "acc", "sector": "finance", "base": 0.125, "tuned": 0.8, "difference": 0.675,
+        "low": 0.6, "high": 0.75, "p": 1e-9, "p_holm": 1e-9, "n": 200, "clusters": 200,
+    }  # fmt: skip
+    return Difference(**(base | keys))
+
+
+def comparison(rows: tuple[Difference, ...], general: tuple[Difference, ...] = ()) -> Comparison:
+    made = made_by("eval", 0.0)
+    return Comparison(
+        name="test", settings={}, inputs={}, files={}, made=made, sector="finance", differences=rows, general=general
+    )
+
+
+GENERAL = row(
+    task="general_text", metric="bits_per_byte", sector="general", base=1.8, tuned=1.89, difference=0.09, low=0.07,
+    high=0.11, higher_is_better=False,
+)  # fmt: skip
+NOTHING = row(task="other", difference=0.01, low=-0.03, high=0.05, p=0.6, p_holm=0.6)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    base, tuned = {"m": choice("m", "--+-" * 8)}, {"m": choice("m", "+++?" * 8)}
+    for line in (*base["m"], *tuned["m"]):
+        line["question"] = EVIL
+    for line in tuned["m"][3::4]:
+        line["text"] = "an unreadable text"
+    base["g"], tuned["g"] = passages("g", [100.0, 90.0]), passages("g", [120.0, 95.0])
+    pair(tmp_path, base, tuned, general=("g",))
+    corpus(RunFolder(tmp_path).corpus, {"m": (base["m"][0]["item"],)}, {"m": 32})
+    compare(job(tmp_path))
+    return (RunFolder(tmp_path).report / "report.html").read_text("utf-8")
+
+
+def test_the_headline_names_the_clearest_change_with_its_interval():
+    assert headline(comparison((row(), NOTHING))) == (
+        "On two finance tasks the tuned model is better on one; the clearest change is moods, from 12.5 to 80.0 "
+        "(+67.5 points, 95 % interval +60.0 to +75.0)."
+    )
+
+
+def test_the_headline_does_not_claim_what_is_not_there():
+    assert headline(comparison((NOTHING,))) == (
+        "On one finance task the tuned model is not distinguishable from its base."
+    )
+
+
+def test_the_cost_is_told_with_the_relative_rise():
+    """1.89 is 5 % above 1.80."""
+    assert cost(comparison((row(),), (GENERAL,))) == (
+        "General ability: general text worsened, 1.800 to 1.890 (+5.0 %)."
+    )
+
+
+def test_numbers_read_as_percent_or_bits_with_a_true_minus():
+    assert [shown("acc", 0.1254), shown("bits_per_byte", 1.85)] == ["12.5", "1.850"]
+    assert [signed("acc", -0.031), signed("acc", 0.00001), signed("mcc", 0.2)] == ["−3.1", "0.0", "+0.200"]
+    assert [p_value(0.0004), p_value(0.0416)] == ["<0.001", "0.042"]
+
+
+def test_the_terminal_table_holds_every_task_and_its_verdict():
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(difference_table([row(baselines={"majority": 0.125, "tfidf": 0.95}), GENERAL]))
+    text = console.export_text()
+    for word in ("moods", "+67.5", "+60.0 to +75.0", "majority 12.5 · TF-IDF 95.0", "better", "general_text", "worse"):
+        assert word in text
+
+
+def test_all_text_of_the_page_is_escaped(page):
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 利率" in page
+    assert "&lt;b&gt;rows&lt;/b&gt;" in page
+
+
+def test_the_page_needs_no_network(page):
+    for word in ("http:", "https:", "@import", "url(", "<link", "src="):
+        assert word not in page.replace("http-equiv", "")
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [named["href"] or ""] if tag == "a" else []
+        if tag not in ("meta", "br", "line", "circle", "path", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "circle", "path", "polyline"):
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_its_links_lead_somewhere(page):
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open
+    assert len(tags.ids) == len(set(tags.ids))
+    assert {link.removeprefix("#") for link in tags.links} <= set(tags.ids)
+    assert page.startswith("<!doctype html>")
+    assert '<html lang="en">' in page
+
+
+def test_the_page_shows_gained_items_the_ledger_and_the_unreadable_answer(page):
+    """8 of 32 are right before and after, 16 gained, 8 wrong; 3 of 10 rows of the corpus were too short."""
+    assert "16 gained" in page
+    assert "8 right before and after" in page
+    assert "an unreadable text (cannot be read as an answer)" in re.sub(r"\s+", " ", page)
+    assert "too short 3" in page
+    assert "1 items share a passage" in page
+
+
+def test_a_forest_row_stays_inside_its_frame_and_tells_its_verdict_by_shape():
+    better, worse = forest((5.0, 4.0, 6.0), 2.0, "better", "x"), forest((-1.0, -2.0, 0.0), 2.0, "worse", "x")
+    assert [float(x) for x in re.findall(r'cx="([\d.]+)"', better)] == [212.0]
+    assert "<circle" in better
+    assert "<path" in worse
+    assert "&lt;" in forest((0.0, 0.0, 0.0), 1.0, "better", "<")
+
+
+def test_a_curve_of_1000_points_is_drawn_with_at_most_240():
+    """Bins of 5 points: 200 of them."""
+    drawn = curve(
+        [Series("training", "training", [(float(x), 3.0) for x in range(1000)], dots=False)], "tokens", "loss"
+    )
+    [points] = re.findall(r'points="([^"]+)"', drawn)
+    assert len(points.split()) == 200
+    assert curve([], "tokens", "loss") == ""
+
+
+def test_ticks_are_round_numbers():
+    assert ticks(0, 9) == [0, 2, 4, 6, 8, 10]
+    assert ticks(1.62, 4.1) == [1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
+    assert ticks(2.0, 2.0)[0] <= 2.0 <= ticks(2.0, 2.0)[-1]
+    assert [short(950), short(1_250_000), short(40_000)] == ["950", "1.25M", "40k"]

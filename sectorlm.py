@@ -254,9 +254,9 @@ def show(
         step = walk(target)
         return Answer(step.as_json(), [trace_view(step)])
     if sample or rows:
-        from configs.sample import packed_rows, row_view
+        from configs.sample import packed_rows, row_numbers, row_view
 
-        packed = packed_rows(target, sample, [int(row) for row in rows.split(",") if row.strip().isdigit()])
+        packed = packed_rows(target, sample, row_numbers(rows))
         pieces = {str(row): [piece._asdict() for piece in it] for row, it in packed.items()}
         colour = sys.stdout.isatty()
         return Answer(pieces, [row_view(row, it, colour=colour) for row, it in packed.items()])
@@ -347,14 +347,12 @@ def main() -> None:
         code = _answered(words)
     except SystemExit as done:  # shell completion leaves like this
         code = done.code if isinstance(done.code, int) else 0
-    except BrokenPipeError:  # the reader of our pipe has left: nothing more to say, and nothing to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BaseException as error:
         found = understood(error, stopped)
         code = found.code
         with suppress(OSError, ValueError):
             if "--json" in words:
-                print(json.dumps(found.as_json(), ensure_ascii=False), flush=True)
+                _print(_json(found.as_json()))
             else:
                 print(f"sectorlm: {found}", file=sys.stderr, flush=True)
     sys.exit(code)
@@ -367,22 +365,25 @@ def _answered(words: list[str]) -> int:
         raise KeyboardInterrupt
     if isinstance(answer, Answer):
         if "--json" in words:
-            print(json.dumps(answer.data, ensure_ascii=False))
+            _print(_json(answer.data))
         else:
-            print("\n".join(it if isinstance(it, str) else _drawn(it) for it in answer.shown))
-    if sys.stdout is not None:
-        sys.stdout.flush()
+            from configs.view import drawn
+
+            _print("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
     return answer if isinstance(answer, int) else 0
 
 
-def _drawn(thing: Any) -> str:
-    """Something of rich as text; drawn before it is printed, so that a closed pipe is met by our own print."""
-    from rich.console import Console
+def _print(text: str) -> None:
+    """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    console = Console(width=None if sys.stdout and sys.stdout.isatty() else 160, highlight=False)
-    with console.capture() as captured:
-        console.print(thing)
-    return captured.get().rstrip("\n")
+
+def _json(data: Any) -> str:
+    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`."""
+    return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 
 if __name__ == "__main__":

@@ -72,12 +72,19 @@ def _checked(folder: Path, *, weights: bool) -> Path:
 
 def _download(base: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     name, _, revision = base.partition("@")
     patterns = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise DataError("neither a folder nor the id of a model on the hub", where=base) from error
     except RepositoryNotFoundError as error:
         raise DataError("the hub has no such model, or it needs a token", where=base, hint="Set HF_TOKEN.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -155,8 +155,9 @@ def _is_jsonl(head: bytes) -> bool:
 def read_xml(member: Member, ask: Ask, reading: Reading) -> Found:
     """The root element as one record.
 
-    An element with children becomes an object of its attributes and children; one without becomes its text, and its
-    attributes stand beside it as `Tag_attribute`; repeated tags become a list. expat >= 2.4.1 stops entity bombs.
+    An element with children becomes an object of its attributes and children; one without, or with words between its
+    children (`<p>Take <b>one</b> daily.</p>`), becomes its whole text, and its attributes stand beside it as
+    `Tag_attribute`; repeated tags become a list. expat >= 2.4.1 stops entity bombs.
     """
     from xml.etree import ElementTree
 
@@ -177,8 +178,9 @@ def _element(element: Element) -> dict[str, Any]:
     repeated: set[str] = set()
     for child in element:
         tag = child.tag.rpartition("}")[2]
-        value = _element(child) if len(child) else (child.text or "").strip()
-        if not len(child):
+        plain = not len(child) or _has_words(child)
+        value = "".join(child.itertext()).strip() if plain else _element(child)
+        if plain:
             fields.update({f"{tag}_{name}": content for name, content in child.attrib.items()})
         if tag not in fields:
             fields[tag] = value
@@ -188,6 +190,11 @@ def _element(element: Element) -> dict[str, Any]:
             fields[tag] = [fields[tag], value]
             repeated.add(tag)
     return fields
+
+
+def _has_words(element: Element) -> bool:
+    """Whether words stand beside the children of an element."""
+    return any(text and not text.isspace() for text in (element.text, *(child.tail for child in element)))
 
 
 FORMS: dict[str, Form] = {

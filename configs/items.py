@@ -254,7 +254,7 @@ a question whose choices happen to be letters or numbers is never read in its ow
 
 def _items(task: Task, drafts: list[_Draft], refused: Counter[str]) -> Iterator[Item]:
     """Resolve the gold of every row, by the same reading for all of them."""
-    if task.output_type != "multiple_choice":
+    if task.doc_to_choice is None:
         for draft in drafts:
             yield _item(draft, draft.target, None)
         return

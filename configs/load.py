@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+TEMPLATE = re.compile(r"\{[{%]|[^'\"\[{].*\{[{%]", re.DOTALL)
+"""A value of `--set` that is a Jinja template, `{{ title }}: {{ body }}`, and so a text as it stands, without quotes."""
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
@@ -138,12 +140,12 @@ def _lay_over(below: Tree, value: dict[str, Any], places: dict[KeyPath, Place], 
 
 
 def _override(tree: Tree, override: str) -> None:
-    """Set one `key.path=value`; the value is a YAML scalar, [list] or {mapping}."""
+    """Set one `key.path=value`; the value is a template, a YAML scalar, a [list] or a {mapping}."""
     key, equals, text = override.partition("=")
     label = f"--set {override}"
     if not equals or not key.strip():
         raise RecipeError("expected KEY=VALUE", where=label, hint="For example: --set train.rank=8")
-    parsed = parse_yaml(text, label, lines=False)
+    parsed = Tree(text, {}) if TEMPLATE.match(text) else parse_yaml(text, label, lines=False)
     at: KeyPath = ()
     target: Any = tree.value
     steps = _steps(key.strip())

@@ -29,8 +29,7 @@ def say(text: str) -> None:
     """Print one plain line on stderr."""
     if not _quiet:
         with suppress(OSError, ValueError):
-            encoding = sys.stderr.encoding or "utf-8"
-            print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -41,10 +40,18 @@ class Track:
     total: float
     unit: str
     done: float = 0.0
+    before: float = 0.0
+    """What an earlier process had done."""
     started: float = field(default_factory=time.monotonic)
     bar: Any = None
     task: Any = None
     last_line: float = field(default_factory=time.monotonic)
+
+    def resume(self, done: float) -> None:
+        """Start from what an earlier process had done; it says nothing about the speed of this one."""
+        self.done = self.before = done
+        if self.bar is not None:
+            self.bar.reset(self.task, completed=done, figures="")
 
     def advance(self, amount: float = 1, **figures: object) -> None:
         """Move on by `amount`; `figures` are shown beside the bar (`loss="2.31"`)."""
@@ -56,7 +63,7 @@ class Track:
         now = time.monotonic()
         if now - self.last_line >= PLAIN_SECONDS:
             self.last_line = now
-            left = (now - self.started) * (self.total - self.done) / max(self.done, 1e-9)
+            left = (now - self.started) * (self.total - self.done) / max(self.done - self.before, 1e-9)
             share = f"{100 * self.done / max(self.total, 1e-9):3.0f} %"
             say(
                 f"  {self.what}: {self.done:,.0f}/{self.total:,.0f} {self.unit} ({share}), {_clock(left)} left  {shown}"

@@ -76,11 +76,15 @@ def read_rows(
 
 
 def digest_files(files: Sequence[Path], roots: Sequence[Path]) -> dict[str, str]:
-    """sha256 of each file; its label is the path below the innermost root that holds it, else its name."""
-    digests = {}
-    for file in files:
+    """sha256 of each file; its label is the path below the innermost root that holds it, else its name.
+
+    Where two files would have the same label, the later one gets a longer one: no file goes unnoticed.
+    """
+    digests: dict[str, str] = {}
+    for file in dict.fromkeys(files):
         inner = [file.relative_to(root).as_posix() for root in roots if file.is_relative_to(root)]
-        digests[min(inner, key=len, default=file.name)] = digest_file(file)
+        names = [*sorted(inner, key=len), file.name, file.as_posix()]
+        digests[next(name for name in names if name not in digests)] = digest_file(file)
     return digests
 
 

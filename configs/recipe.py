@@ -6,25 +6,9 @@ Every field below has a sentence with its meaning, unit and, where there is one,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-SECTORS = (
-    "manufacturing",
-    "agriculture",
-    "commerce",
-    "transport",
-    "finance",
-    "science",
-    "culture_tourism",
-    "healthcare",
-    "emergency",
-    "meteorology",
-    "urban_governance",
-    "green",
-)
-"""The twelve sectors of the plan "Data Factor of Production x" (2024-2026), in its order."""
 
 Sector = Literal[
     "manufacturing",
@@ -40,6 +24,8 @@ Sector = Literal[
     "urban_governance",
     "green",
 ]
+SECTORS: tuple[str, ...] = get_args(Sector)
+"""The twelve sectors of the plan "Data Factor of Production x" (2024-2026), in its order."""
 Share = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 

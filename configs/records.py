@@ -21,6 +21,7 @@ Corpus files, all little-endian and memory-mappable:
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -30,15 +31,14 @@ from pydantic import Field, ValidationError
 
 from configs.errors import DataError
 from configs.recipe import Part
-from configs.store import HOUSE, digest_file, digest_json, write_atomic
+from configs.store import HOUSE, digest_file, digest_json, verify_files, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = "0.1.0"
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
-
-
+BY_HAND = "It was written by another version or changed by hand. Delete it and run the stage again."
 MEASURED = {"made", "seconds", "seconds_training", "tokens_per_second", "peak_memory_bytes"}
 """Fields of records that differ from one making to the next although nothing else does."""
 
@@ -107,8 +107,20 @@ class Record(Part):
             raise DataError(
                 f"not a {cls.__name__.lower()} record: {key}: {first['msg']}",
                 where=str(path),
-                hint="It was written by another version or changed by hand. Delete it and run the stage again.",
+                hint=BY_HAND,
             ) from error
+
+    @classmethod
+    def settings_at(cls, path: Path) -> dict[str, Any]:
+        """The settings of any kind of record.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        try:
+            return dict(json.loads(path.read_bytes())["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError("not a record of SectorLM", where=str(path), hint=BY_HAND) from error
 
     @classmethod
     def read_if_there(cls, path: Path) -> Self | None:
@@ -315,12 +327,28 @@ def made_by(stage: str, started: float) -> Made:
     return Made(
         sectorlm=VERSION,
         code=digest_json({path.name: digest_file(path) for path in sources}),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages=packages(),
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def packages() -> dict[str, str]:
+    """Versions of the installed packages that can change numbers."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
+
+
+def stale(record: Record, folder: Path, settings: dict[str, Any], inputs: dict[str, str]) -> list[str]:
+    """Why the stage behind `record` must be done again: what it was made from changed, or what it vouches for did."""
+    reasons = changes(record, settings, inputs)
+    if not reasons:
+        try:
+            verify_files(folder, record.files)
+        except DataError as error:
+            reasons = [f"{error.where}: {error.message}"]
+    return reasons
 
 
 def _version(package: str) -> str:
@@ -331,13 +359,13 @@ def _version(package: str) -> str:
 
 
 def flat(part: Part, prefix: str) -> dict[str, Any]:
-    """A recipe's part as dotted keys: {"train.rank": 16, ...}; lists by the position or name of their members."""
+    """A recipe or a part of it as dotted keys: {"train.rank": 16, ...}; members of lists by their name or position."""
     leaves: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:
         if isinstance(value, dict) and value:
             for name, inner in value.items():
-                walk(inner, f"{key}.{name}")
+                walk(inner, f"{key}.{name}" if key else name)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for position, inner in enumerate(value):
                 walk(inner, f"{key}[{inner.get('name', position)}]")

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.base import base_folder, load_tokenizer, tokenizer_digest
-from configs.errors import DataError
+from configs.errors import DataError, RecipeError
 from configs.job import roots_of
 from configs.load import load_recipe
 from configs.records import Corpus
@@ -30,10 +30,25 @@ class Piece(NamedTuple):
     tokens: int
 
 
+def row_numbers(text: str) -> list[int]:
+    """The numbers in `3,17`.
+
+    Raises:
+        RecipeError: there is something else in it.
+    """
+    try:
+        return [int(row) for row in text.split(",") if row.strip()]
+    except ValueError as error:
+        raise RecipeError(
+            f"expected numbers and commas, got {text!r}", where="--rows", hint="For example: 3,17"
+        ) from error
+
+
 def packed_rows(target: Path, count: int, rows: Sequence[int] = ()) -> dict[int, list[Piece]]:
     """The given rows of a corpus, or `count` training rows evenly spread over it, as pieces of text.
 
     Raises:
+        RecipeError: there is no such row.
         DataError: no corpus at `target`, its files were changed, or its tokenizer is not the one of the recipe's base.
     """
     import numpy as np
@@ -53,6 +68,9 @@ def packed_rows(target: Path, count: int, rows: Sequence[int] = ()) -> dict[int,
     supervised = np.memmap(folder / "supervised.bin", dtype=np.uint8, mode="r")
     segments = np.load(folder / "segments.npy", mmap_mode="r")
     shown = min(count, corpus.rows_train)
+    there = corpus.rows_train + corpus.rows_validation
+    if beyond := [row for row in rows if not 0 <= row < there]:
+        raise RecipeError(f"no row {beyond[0]}: the corpus has rows 0 to {there - 1}", where="--rows")
     found: dict[int, list[Piece]] = {}
     for row in rows or [place * corpus.rows_train // shown for place in range(shown)]:
         found[row] = []

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from configs.emit import keep_recipe
-from configs.errors import DataError
+from configs.errors import DataError, RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
+from configs.records import Record, flat
 from configs.store import RunFolder
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str]) -> Ite
     Raises:
         LockedError: another process works there.
         DataError: a stage before this one is not complete.
+        RecipeError: a stage before this one was done with another recipe.
         StorageError: the folder cannot be written.
     """
     with job.folder.lock():
@@ -52,5 +54,21 @@ def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str]) -> Ite
                     where=str(job.folder.root),
                     hint=f"Run `sectorlm {before} {recipe}` first, or `sectorlm run {recipe}` for all stages.",
                 )
+            _refuse_other_recipe(job, before)
         keep_recipe(job, recipe, overrides)
         yield
+
+
+def _refuse_other_recipe(job: Job, before: str) -> None:
+    """A stage alone builds on the records that are there: they must be those of its recipe."""
+    settings = Record.settings_at(job.folder.root / STAGES[before])
+    asked = flat(job.recipe, "")
+    differing = [
+        f"{key}: {settings[key]} -> {asked[key]}" for key in settings if settings[key] != asked.get(key, settings[key])
+    ]
+    if differing:
+        raise RecipeError(
+            f"{before} was done here with another recipe:\n    " + "\n    ".join(differing),
+            where=str(job.folder.root),
+            hint=f"`sectorlm {before}` with this recipe first, or `sectorlm run` for all stages, does it again.",
+        )

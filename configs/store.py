@@ -1,9 +1,10 @@
 """The one seam between SectorLM and the disk: hashes, atomic writes, record last, the run-folder lock.
 
 Every commit of state follows one order, so that a stop at any instant leaves the old state or the new one:
-stage in a sibling folder -> fsync files -> record with sha256 last -> rename -> fsync the parent -> move the old to trash.
-All writes, fsyncs, renames and removals pass through `_disk`, where a test makes the n-th call fail and where the
-environment variable SECTORLM_CRASH_AT=POINT[:N] stops the process hard the N-th time a named point is passed.
+stage in a sibling folder -> record with sha256 last -> fsync files -> move the old to trash -> rename -> fsync the parent.
+What a stop left in between has a hidden name (.NAME.staging, .NAME.trash, .NAME.removed, .NAME.part); whoever locks the
+run folder next finishes it. Every step passes through `_disk`, where a test makes the n-th call fail, and the environment
+variable SECTORLM_CRASH_AT=POINT[:N] stops the process hard the N-th time a named point is passed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from configs.errors import DataError, LockedError, StorageError
 
@@ -57,10 +59,19 @@ def _disk(operation: str, path: Path) -> Iterator[None]:
         raise storage_error(error, path) from error
 
 
+def refusal(error: BaseException) -> OSError | None:
+    """The operating system's refusal in an exception; safetensors and tokenizers only tell it: `(os error 28)`."""
+    if isinstance(error, OSError):
+        return error
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
+
+
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Our error for a refusal of the operating system while writing at `path`."""
     folder = path if path.is_dir() else path.parent
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    cut_short = error.errno is None and re.search(r"\d+ requested and \d+ written", str(error))  # numpy, on a full disk
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or cut_short:
         return StorageError(
             f"the disk is full while writing {path.name}",
             where=str(folder),
@@ -124,7 +135,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         StorageError: the disk is full, read-only or not there.
     """
     content = data.encode() if isinstance(data, str) else data
-    part = path.with_name(f".{path.name}.part")
+    part = _hidden(path, "part")
     try:
         with _disk("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,22 +155,26 @@ def staged(target: Path) -> Iterator[Path]:
     """A fresh sibling folder to fill; on leaving without an error it becomes `target` in one rename.
 
     What stood at `target` before is moved aside first and removed last. An error removes the staging folder
-    and leaves `target` as it was.
+    and leaves `target` as it was; after a failure of the very last step it is already the new one, whole.
 
     Raises:
         StorageError: the disk is full, read-only or not there.
     """
-    staging, trash = target.with_name(f".{target.name}.staging"), target.with_name(f".{target.name}.trash")
-    _recover(target, trash)
+    staging, trash = _hidden(target, "staging"), _hidden(target, "trash")
+    _settle(target)
     with _disk("remove", staging):
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging.exists():
+            shutil.rmtree(staging)
         staging.mkdir(parents=True)
     try:
         try:
             yield staging
-        except OSError as error:
-            raise storage_error(error, staging) from error
-        for path in sorted(staging.rglob("*")):
+        except Exception as error:
+            found = refusal(error)
+            if found is None:
+                raise
+            raise storage_error(found, target) from error
+        for path in (*sorted(staging.rglob("*")), staging):
             _fsync(path)
         crash_point("store.before_rename")
         if target.exists():
@@ -170,30 +185,51 @@ def staged(target: Path) -> Iterator[Path]:
             staging.rename(target)
         _fsync(target.parent)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        _recover(target, trash)
+        with suppress(OSError):  # where the old cannot be put back, the new stays for `tidy`
+            if trash.exists() and not target.exists():
+                trash.rename(target)
+            shutil.rmtree(staging, ignore_errors=True)
         raise
     with _disk("remove", trash):
         shutil.rmtree(trash, ignore_errors=True)
 
 
-def _recover(target: Path, trash: Path) -> None:
-    """After a stop between the two renames the old folder is still in the trash: put it back."""
-    if trash.exists():
-        if target.exists():
-            shutil.rmtree(trash, ignore_errors=True)
-        else:
-            trash.rename(target)
+def _hidden(path: Path, state: str) -> Path:
+    return path.with_name(f".{path.name}.{state}")
+
+
+def _settle(target: Path) -> None:
+    """After a stop between the two renames of `staged`: the new folder, which is whole by then, or else the old one."""
+    staging, trash = _hidden(target, "staging"), _hidden(target, "trash")
+    if not trash.exists():
+        return
+    with _disk("rename", target):
+        if not target.exists():
+            (staging if staging.exists() else trash).rename(target)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+def tidy(root: Path) -> None:
+    """Finish below `root` what a stopped process left half-done, and remove its leavings; call it holding the lock.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    for trash in sorted(root.rglob(".*.trash")):
+        _settle(trash.with_name(trash.name.removeprefix(".").removesuffix(".trash")))
+    for left in sorted(path for state in ("staging", "removed", "part") for path in root.rglob(f".*.{state}")):
+        with _disk("remove", left):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that no reader meets half of it: rename to trash first."""
+    """Remove a folder so that no reader meets half of it: it loses its name first."""
     if folder.exists():
-        trash = folder.with_name(f".{folder.name}.trash")
+        removed = _hidden(folder, "removed")
         with _disk("remove", folder):
-            shutil.rmtree(trash, ignore_errors=True)
-            folder.rename(trash)
-            shutil.rmtree(trash, ignore_errors=True)
+            shutil.rmtree(removed, ignore_errors=True)
+            folder.rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
 
 
 def files_of(folder: Path, prefix: str = "") -> dict[str, str]:
@@ -247,20 +283,43 @@ class RunFolder:
         path = self.root / ".lock"
         with _disk("write", path):
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a+")
+            handle = path.open("a+", encoding="utf-8")
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                handle.seek(0)
+            except BlockingIOError as error:
                 raise LockedError(
-                    f"run folder in use by {handle.read().strip() or 'another process'}",
+                    f"run folder in use by {_holder(handle)}",
                     where=str(self.root),
                     hint="Wait for it, or give this run another name: --set name=OTHER.",
                 ) from error
+            except OSError as error:  # a file system without locks
+                raise storage_error(error, path) from error
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             with _disk("write", path):
                 handle.truncate(0)
                 handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}\n")
                 handle.flush()
+            tidy(self.root)
             yield
+
+
+def _holder(handle: TextIO) -> str:
+    """Who holds a lock, as its file says: the line of a dead process is old, and the new one is about to be written."""
+    for _ in range(20):
+        handle.seek(0)
+        told = re.match(r"pid (\d+) on (\S+) since .+", handle.read())
+        if told and (told[2] != socket.gethostname() or _lives(int(told[1]))):
+            return told[0]
+        time.sleep(0.05)
+    return "another process"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, and alive
+        return True
+    return True

@@ -131,6 +131,9 @@ class Task(Part):
             raise ValueError(f"{self.output_type} needs doc_to_target")
         if self.fewshot_split == self.test_split:
             raise ValueError("fewshot_split is the test_split: worked examples would leak the answers")
+        by_class = [entry.metric for entry in self.metric_list if entry.metric in ("macro_f1", "mcc")]
+        if by_class and not isinstance(self.doc_to_choice, tuple):
+            raise ValueError(f"metric {by_class[0]} counts by class: it needs doc_to_choice as a list")
         rolling = {"bits_per_byte"}
         choice, text = {"acc", "acc_norm", "macro_f1", "mcc"}, {"exact_match", "token_f1", "macro_f1", "acc"}
         allowed = {"multiple_choice": choice, "generate_until": text, "loglikelihood_rolling": rolling}[

@@ -20,7 +20,8 @@ def template(text: str) -> Render:
     r"""Compile `text` into a function from a row's fields to a string.
 
     Every column is a variable; `row["Tweet Text"]` reaches a column whose name is not one word. A missing value (None)
-    renders as nothing, a list or an object as JSON. The function raises DataError for a column that the row lacks.
+    renders as nothing, a list or an object as JSON. A line end at the template's end stays, as lm-evaluation-harness has
+    it. The function raises DataError for a column that the row lacks.
 
     >>> template("{{ title }}: {{ body }}")({"title": "Rates", "body": "They rose."})
     'Rates: They rose.'
@@ -64,7 +65,9 @@ def _environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=_plain, autoescape=False)
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, finalize=_plain, autoescape=False, keep_trailing_newline=True
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
@@ -142,6 +144,16 @@ def figures(sections: dict[str, Any]) -> RenderableType:
     return Group(*shown)
 
 
+def drawn(thing: RenderableType) -> str:
+    """Something of rich as text: as wide as the terminal, or 160 columns elsewhere."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    with console.capture() as captured:
+        console.print(thing)
+    return captured.get().rstrip("\n")
+
+
 def run_rows(runs: Path) -> list[dict[str, Any]]:
     """One row per run folder below `runs`: name, sector, stage reached, differences on sector tasks, date."""
     folders = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
@@ -152,6 +164,12 @@ def _run_row(folder: Path) -> dict[str, Any] | None:
     done = [stage for stage, place in STAGES.items() if (folder / place).is_file()]
     if not done and not (folder / "recipe.yaml").is_file():
         return None
+    with suppress(DataError):
+        return _run_figures(folder, done)
+    return {"name": folder.name, "sector": "", "stage": "damaged", "differences": {}, "finished": ""}
+
+
+def _run_figures(folder: Path, done: list[str]) -> dict[str, Any]:
     last = record_class(folder / STAGES[done[-1]]).read(folder / STAGES[done[-1]]) if done else None
     corpus = Corpus.read_if_there(folder / STAGES["prepare"])
     comparison = Comparison.read_if_there(folder / STAGES["compare"])

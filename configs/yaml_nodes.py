@@ -31,6 +31,7 @@ WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
 INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 BASED = re.compile(r"0o[0-7]{1,300}|0x[0-9a-fA-F]{1,300}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+QUOTED = 'Put a template in quotes: "{{ title }}".'
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -141,10 +142,12 @@ class _Reader:
             message = f"control character U+{ord(text[error.position]):04X} is not allowed in YAML"
             raise RecipeError(message, where=str(Place(self.source, line))) from error
         except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
             hint = "Indent with spaces, not tabs." if "'\\t'" in str(error.problem) else ""
             if "mapping values" in str(error.problem):
                 hint = "Put text that contains a colon and a space in quotes."
-            mark = error.problem_mark or error.context_mark
+            if mark is not None and re.search(r"\{[{%]", text.split("\n")[mark.line]):
+                hint = QUOTED
             raise RecipeError(f"not YAML: {error.problem}", where=str(self.place(mark)), hint=hint) from error
 
     def node(self, event: Any, events: Iterator[Any], at: KeyPath) -> Any:
@@ -179,7 +182,8 @@ class _Reader:
         found: dict[str, Any] = {}
         while not isinstance(key := next(events), yaml.MappingEndEvent):
             if not isinstance(key, yaml.ScalarEvent):
-                raise self.refused(key, "a key must be one word or text")
+                template = isinstance(key, yaml.MappingStartEvent)  # {{ title }} without quotes
+                raise self.refused(key, "a key must be one word or text", QUOTED if template else "")
             self.node(key, events, (*at, key.value))  # refuses anchors and tags on keys, and keeps the key's line
             if key.value in found:
                 first = self.places[*at, key.value]

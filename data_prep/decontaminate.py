@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 
 from configs.items import read_items
 from configs.load import load_task
+from configs.progress import say
 from data_prep.clean import visible_length
 from data_prep.dedup import content_digest
 from data_prep.ledger import Verdict
@@ -42,6 +44,8 @@ SHORT_WORDS, SHORT_CHARACTERS = 5, 8
 """An item shorter than the n-gram counts as a whole if it has this many words, or Chinese characters."""
 COMMON_CLUSTERS, COMMON_PART = 10, 0.01
 """A run in more clusters of a task than both of these (GPT-3's 10; 1 %) is its prompt, not its content."""
+MUCH = 0.1
+"""Part of a source's text beyond which the way to lose less of it is told."""
 BLOCK = 1 << 22
 """Characters that are scanned at once."""
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -65,6 +69,36 @@ class Leaks:
     """Document id to the units that belong to a shared run, by their number."""
     touched: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
+
+    def tell(self, documents: Sequence[Document], prepare: Prepare) -> None:
+        """Print how much of each source leaks, before any of it is left out, with a passage to judge it by."""
+        for source in dict.fromkeys(document.source for document in documents):
+            own = [document for document in documents if document.source == source]
+            leaking = [document for document in own if document.id in self.by_document]
+            if not leaking:
+                continue
+            part, whole = (sum(len(document.content) for document in some) for some in (leaking, own))
+            tasks = Counter(task for document in leaking for task in self.by_document[document.id])
+            named = ", ".join(f"{task} {count:,}" for task, count in tasks.most_common())
+            first = min(self.runs[leaking[0].id])
+            passage = " ".join(units_of(leaking[0].content)[first : first + prepare.ngram])
+            say(
+                f"  {source}: {len(leaking):,} of {len(own):,} documents, {part / whole:.1%} of its text, share a passage "
+                f"with test items ({named}): {self._done(leaking, prepare)}"
+            )
+            say(f'    {leaking[0].where}: "{passage}"')
+            if prepare.decontaminate == "drop" and part > MUCH * whole and not leaking[0].messages:
+                say("    `prepare: {decontaminate: cut}` takes out only the sentences that leak")
+
+    def _done(self, leaking: Sequence[Document], prepare: Prepare) -> str:
+        """What becomes of documents that leak, in words."""
+        if prepare.decontaminate == "report":
+            return "kept, as the recipe says"
+        whole = sum(len(document.content) for document in leaking)
+        if prepare.decontaminate == "drop" or leaking[0].messages:
+            return f"left out, {whole:,} characters"
+        kept = sum(len(without(document.text, self.runs[document.id])) for document in leaking)
+        return f"the sentences are cut out, {whole - kept:,} of {whole:,} characters"
 
     def settle(self, documents: Iterable[Document], prepare: Prepare, ledger: Ledger) -> Iterator[Verdict]:
         """Do with the documents that leak what the recipe says, naming the first of their tasks."""

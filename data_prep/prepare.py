@@ -6,14 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from configs.base import base_folder, load_tokenizer, tokenizer_digest
-from configs.errors import DataError
 from configs.items import split_files
 from configs.licences import check_licences
 from configs.load import load_task
 from configs.progress import say
 from configs.read import digest_files
-from configs.records import Corpus, changes, flat, made_by
-from configs.store import crash_point, digest_json, files_of, staged, verify_files
+from configs.records import Corpus, flat, made_by, stale
+from configs.store import crash_point, digest_json, files_of, staged
 from data_prep.clean import clean
 from data_prep.decontaminate import Leaks, find_leaks, read_benchmarks
 from data_prep.dedup import drop_duplicates
@@ -91,7 +90,9 @@ def _tokenizer(job: Job) -> Path:
 def _leaks(job: Job, documents: Sequence[Document]) -> Leaks:
     if job.recipe.prepare.decontaminate == "off":
         return Leaks()
-    return find_leaks(documents, read_benchmarks(job), job.recipe.prepare.ngram)
+    leaks = find_leaks(documents, read_benchmarks(job), job.recipe.prepare.ngram)
+    leaks.tell(documents, job.recipe.prepare)
+    return leaks
 
 
 def _fingerprint(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
@@ -109,13 +110,13 @@ def _fingerprint(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
     inputs = {f"tokenizer of {recipe.base}": tokenizer_digest(_tokenizer(job))}
     for source in recipe.corpora:
         settings |= flat(source, f"corpora[{source.name}]")
-        files = digest_files(source_files(source, job.roots), job.roots)
-        inputs |= {f"corpus file {label}": digest for label, digest in files.items()}
+    files = [file for source in recipe.corpora for file in source_files(source, job.roots)]
+    inputs |= {f"corpus file {label}": digest for label, digest in digest_files(files, job.roots).items()}
     for name in (*recipe.evaluate.tasks, *recipe.evaluate.general):
         task, roots = load_task(name, job.roots)
         inputs[f"task {name}"] = digest_json(task.model_dump(mode="json"))
-        files = digest_files(split_files(task, task.test_split, roots), roots)
-        inputs |= {f"task file {label}": digest for label, digest in files.items()}
+        digests = digest_files(split_files(task, task.test_split, roots), roots)
+        inputs |= {f"file of task {name}: {label}": digest for label, digest in digests.items()}
     return settings, inputs
 
 
@@ -124,12 +125,7 @@ def _kept(job: Job, settings: dict[str, Any], inputs: dict[str, str]) -> Corpus 
     corpus = Corpus.read_if_there(job.folder.corpus / "corpus.json")
     if corpus is None:
         return None
-    reasons = changes(corpus, settings, inputs)
-    if not reasons:
-        try:
-            verify_files(job.folder.corpus, corpus.files)
-        except DataError as error:
-            reasons = [f"{error.where}: {error.message}"]
+    reasons = stale(corpus, job.folder.corpus, settings, inputs)
     if not reasons:
         say("corpus: unchanged, kept")
         return corpus

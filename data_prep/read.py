@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from configs.chat import Message
 from configs.errors import DataError, StorageError, did_you_mean
 from configs.job import find_files
 from configs.progress import track
@@ -32,13 +33,6 @@ ROLES = {
 }
 """What data sets call the speakers (ShareGPT, PIXIU, OpenAI, Gemma), and what chat templates call them."""
 HUB = "hf:"
-
-
-class Message(NamedTuple):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from configs import items
 from data_prep.ledger import Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ ENOUGH = 5
 
 def hashed(seed: int, purpose: str, name: str) -> float:
     """The random number in [0, 1) that belongs to (seed, purpose, name)."""
-    return int.from_bytes(sha256(f"{seed}:{purpose}:{name}".encode()).digest()[:8]) / 2**64
+    return items.hashed(seed, purpose, name) / 2**64
 
 
 def limited(documents: Sequence[Document], sources: Sequence[Source], seed: int) -> Iterator[Verdict]:

@@ -1,23 +1,20 @@
 """Documents to tokens, with an exact mask of what is to be learnt.
 
-Plain text: its tokens and the end mark, all supervised. Conversations: the model's own chat template, rendered around
-place holders, tells where each turn stands; template text and content are tokenised apart, so that a turn's borders are
-token borders. Supervised is what the model writes itself: the answer, and the mark that ends its turn. What follows the
-last answer teaches nothing and is left off. A control token that stands literally in a document stays plain text.
+Plain text: its tokens and the end mark, all supervised. Conversations: the pieces that configs/chat.py makes of them.
+Supervised is what the model writes itself: the answer, and the mark that ends its turn. What follows the last answer
+teaches nothing and is left off.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from configs.errors import DataError
-from data_prep.read import Message
+from configs.chat import ChatTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from transformers import PreTrainedTokenizerBase
 
@@ -38,31 +35,14 @@ class Encoded(NamedTuple):
     reason: str = ""
 
 
-class _Piece(NamedTuple):
-    """A piece of a rendered conversation: the template's own text, or the place of message number `message`."""
-
-    text: str
-    tokens: tuple[int, ...]
-    learnt: bool
-    message: int = -1
-
-
 class Encoder:
     """A tokenizer with its chat template, ready for documents."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str, form: str) -> None:
-        self.tokenizer, self.name, self.form = tokenizer, name, form
-        self.backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-        if self.backend is not None:
-            self.backend.no_truncation()
-            self.backend.no_padding()
+        self.tokenizer, self.form = tokenizer, form
+        self.chat = ChatTokenizer(tokenizer, name)
         self.vocabulary = len(tokenizer)
         self.dtype: Literal["uint16", "uint32"] = "uint16" if self.vocabulary <= 1 << 16 else "uint32"
-        self.begin = [token for token in tokenizer("")["input_ids"] if token == tokenizer.bos_token_id]
-        """The mark that this model expects before a text, if any."""
-        special = [added.content for added in tokenizer.added_tokens_decoder.values() if added.special]
-        self.control = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
-        self.shapes: dict[tuple[str, ...], list[_Piece]] = {}
 
     def encode(self, documents: Iterable[Document]) -> Iterator[Encoded]:
         """Tokenise documents in their order.
@@ -71,22 +51,13 @@ class Encoder:
             DataError: the chat template does not show where an assistant's turn begins and ends.
         """
         for batch in _batches(documents):
-            texts = [text for document in batch for text in self._texts(document)]
-            ids = iter(self._ids(texts, control=False))
+            ids = iter(self.chat.ids_after([text for document in batch for text in self._texts(document)]))
             for document in batch:
                 own = [next(ids) for _ in self._texts(document)]
                 if document.messages and self.form == "chat":
                     yield self._chat(document, own)
                 else:
                     yield self._plain(document, own)
-
-    def _ids(self, texts: Sequence[str], *, control: bool) -> list[list[int]]:
-        """Token ids of each text; the names of control tokens in it become control tokens only with `control`."""
-        if self.backend is None:
-            plain = {"add_special_tokens": False, "split_special_tokens": not control}
-            return [self.tokenizer.encode(text, **plain) for text in texts]
-        self.backend.encode_special_tokens = not control
-        return [found.ids for found in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def _texts(self, document: Document) -> list[str]:
         """What is tokenised by itself. In plain form a space stands before an answer and a line end before a question."""
@@ -98,8 +69,10 @@ class Encoder:
 
     def _plain(self, document: Document, ids: list[list[int]]) -> Encoded:
         """The texts one after the other, with the end mark after a text or an answer."""
+        if self.chat.marks_beginnings:
+            ids[0] = self.chat.ids(self._texts(document)[:1])[0]
         roles = [message.role for message in document.messages] or ["assistant"]
-        tokens, supervised = list(self.begin), [0] * len(self.begin)
+        tokens, supervised = list(self.chat.begin), [0] * len(self.chat.begin)
         for role, own in zip(roles, ids, strict=True):
             learnt = int(role == "assistant")
             tokens += [*own, self.tokenizer.eos_token_id] if learnt else own
@@ -111,9 +84,9 @@ class Encoder:
 
         said = [message.content for message in document.messages]
         try:
-            pieces = self._shape(tuple(message.role for message in document.messages))
+            pieces = self.chat.pieces(tuple(message.role for message in document.messages))
             joined = "".join(piece.text if piece.message < 0 else said[piece.message] for piece in pieces)
-            reason = "" if joined == self._render(document.messages) else "changed by the chat template"
+            reason = "" if joined == self.chat.render(document.messages) else "changed by the chat template"
         except TemplateError:
             pieces, reason = [], "refused by the chat template"
         if reason:
@@ -131,56 +104,6 @@ class Encoder:
         end = int(np.flatnonzero(supervised_T)[-1]) + 1  # clean.py lets nothing pass that has no answer
         supervised_T[0] = 0
         return Encoded(document, np.array(tokens[:end], self.dtype), supervised_T[:end])
-
-    def _shape(self, roles: tuple[str, ...]) -> list[_Piece]:
-        """The pieces of a conversation with these roles; the same for all such conversations."""
-        if roles in self.shapes:
-            return self.shapes[roles]
-        marks = [Message(role, f"\ue000{number}\ue001") for number, role in enumerate(roles)]
-        whole, cursor, pieces = self._render(marks), 0, []
-        for number, mark in enumerate(marks):
-            place, end = whole.find(mark.content, cursor), 0
-            if place < 0:
-                raise self._unfit(f"leaves out the {mark.role}'s message")
-            if mark.role == "assistant":
-                before = self._render(marks[:number], ask=True)
-                if not whole.startswith(before) or not cursor <= len(before) <= place:
-                    raise self._unfit("writes another beginning when it asks for an answer than when it has one")
-                pieces.append(self._template(whole[cursor : len(before)], learnt=False))
-                cursor, end = len(before), self._turn_end(marks[: number + 1])
-            pieces.append(self._template(whole[cursor:place], learnt=mark.role == "assistant"))
-            pieces.append(_Piece("", (), mark.role == "assistant", number))
-            cursor = place + len(mark.content)
-            pieces.append(self._template(whole[cursor : cursor + end], learnt=True))
-            cursor += end
-        pieces.append(self._template(whole[cursor:], learnt=False))
-        self.shapes[roles] = [piece for piece in pieces if piece.text or piece.message >= 0]
-        return self.shapes[roles]
-
-    def _template(self, text: str, *, learnt: bool) -> _Piece:
-        return _Piece(text, tuple(self._ids([text], control=True)[0]), learnt)
-
-    def _turn_end(self, marks: list[Message]) -> int:
-        """Characters after the last message's content that end its turn: up to the first control token."""
-        rendered = self._render(marks)
-        tail = rendered[rendered.rindex(marks[-1].content) + len(marks[-1].content) :]
-        control = self.control.search(tail)
-        length = control.end() if control else len(tail.rstrip())
-        if not length:
-            raise self._unfit("does not mark the end of the assistant's turn")
-        return length
-
-    def _render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        turns = [{"role": role, "content": content} for role, content in messages]
-        rendered = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
-        return str(rendered)
-
-    def _unfit(self, what: str) -> DataError:
-        return DataError(
-            f"the chat template {what}: the tokens to be learnt cannot be told apart",
-            where=f"chat template of {self.name}",
-            hint="Use a base with another template, or put a chat_template.jinja in ChatML form into its folder.",
-        )
 
 
 def fit(encoded: Encoded, length: int, overlong: str) -> Encoded:

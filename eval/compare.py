@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from configs.errors import DataError
 from configs.progress import say
-from configs.records import Comparison, Corpus, Difference, Run, Scorecard, changes, made_by
+from configs.records import Comparison, Corpus, Difference, Run, Scorecard, made_by, stale
 from configs.store import crash_point, digest_file, staged, verify_files
 from eval.answers import Line, read_answers
 from eval.report import gather, html, markdown
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
-from eval.stats import detectable, generator, holm, mcnemar, paired_bootstrap, swap_test
+from eval.stats import detectable, generator, holm, mcnemar, paired_bootstrap, paired_score, swap_test
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,9 @@ def compare(job: Job) -> Comparison:
     inputs = {label: record.content() for label, record in records.items() if record is not None}
     settings = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
     old = Comparison.read_if_there(folder.report / "comparison.json")
-    reasons = changes(old, settings, inputs) if old is not None else []
+    reasons = stale(old, folder.report, settings, inputs) if old is not None else []
     if old is not None and not reasons:
-        say("report: unchanged, kept")
+        say("compare: unchanged, kept")
         return old
     if reasons:
         say(f"compare again: {'; '.join(reasons)}")
@@ -95,8 +95,15 @@ def _differences(
     for task in shared:
         pair = _joined(task, before[task], after[task])
         rows.append(_difference(ours[task], theirs[task], pair, _touched(corpus, task), (seed, resamples)))
-    panel = set(tuned.settings["evaluate.general"])
+    panel = _panel(tuned)
     return _corrected([r for r in rows if r.task not in panel]), _corrected([r for r in rows if r.task in panel])
+
+
+def _panel(card: Scorecard) -> frozenset[str]:
+    """The general tasks of a scorecard: its last ones, since the settings may name a task by the path of its file."""
+    tasks = card.settings.get("evaluate.tasks", ())
+    general = [name for name in dict.fromkeys(card.settings["evaluate.general"]) if name not in tasks]
+    return frozenset(score.task for score in card.scores[len(card.scores) - len(general) :])
 
 
 def _read(folder: Path) -> Scorecard:
@@ -126,11 +133,15 @@ def _difference(
     metric, statistic = tuned.metric, STATISTICS[tuned.metric]
     classes = classes_of(after)
     base_CD, tuned_CD = (sums_of(metric, columns(side), classes)[0] for side in (before, after))
-    interval = paired_bootstrap(base_CD, tuned_CD, statistic, resamples, generator(seed, f"difference {base.task}"))
     was, now = right(metric, before), right(metric, after)
     gained = sum(new and not old for old, new in zip(was, now, strict=True))
     lost = sum(old and not new for old, new in zip(was, now, strict=True))
-    if metric in RIGHT_OR_WRONG and len(base_CD) == len(before):
+    independent = len(base_CD) == len(before)
+    if metric in RIGHT_OR_WRONG and (independent or not gained + lost):
+        interval = paired_score(gained, lost, len(base_CD))
+    else:
+        interval = paired_bootstrap(base_CD, tuned_CD, statistic, resamples, generator(seed, f"difference {base.task}"))
+    if metric in RIGHT_OR_WRONG and independent:
         p = mcnemar(gained, lost)
     else:
         p = swap_test(base_CD, tuned_CD, statistic, resamples, generator(seed, f"test {base.task}"))

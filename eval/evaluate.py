@@ -15,7 +15,7 @@ from configs.items import read_items, split_files
 from configs.load import load_task
 from configs.progress import say, track
 from configs.read import digest_files
-from configs.records import Corpus, Run, Scorecard, changes, flat, made_by
+from configs.records import Corpus, Run, Scorecard, flat, made_by, stale
 from configs.store import crash_point, digest_file, digest_json, remove_folder, staged, verify_files
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
@@ -49,7 +49,8 @@ def evaluate(job: Job) -> list[Scorecard]:
     stale = [model for model in models if not model.kept()]
     if stale:
         verify_files(job.folder.run, run.files)
-        asked = [_ask(job, name) for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general)]
+        names = dict.fromkeys((*job.recipe.evaluate.tasks, *job.recipe.evaluate.general))
+        asked = [_ask(job, name) for name in names]
         for scorer, model in _opened(job, run, stale):
             _score(job, model, scorer, asked)
     return [Scorecard.read(model.card) for model in models]
@@ -75,10 +76,21 @@ class Model:
     def kept(self) -> bool:
         """Whether its scorecard is there and still holds."""
         record = Scorecard.read_if_there(self.card)
-        reasons = [] if record is None else changes(record, self.settings, self.inputs)
-        if record is not None:
-            say(f"evaluate {self.which} again: {'; '.join(reasons)}" if reasons else f"{self.which}: unchanged, kept")
-        return record is not None and not reasons
+        if record is None:
+            return False
+        reasons = stale(record, self.folder, self.settings, self.inputs)
+        say(
+            f"evaluate {self.which} again: {'; '.join(reasons)}"
+            if reasons
+            else f"evaluate {self.which}: unchanged, kept"
+        )
+        return not reasons
+
+    def earlier(self) -> Path | None:
+        """The answers of its last scorecard, if they are the ones that it vouches for."""
+        record = Scorecard.read_if_there(self.card)
+        whole = record is not None and not stale(record, self.folder, record.settings, record.inputs)
+        return self.folder / "answers.jsonl" if whole else None
 
 
 def _models(job: Job, run: Run) -> list[Model]:
@@ -171,7 +183,7 @@ def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> No
     """Answer every task and write the scorecard, record last."""
     started, wish = time.monotonic(), job.recipe.evaluate
     working = model.folder.with_name(f".{model.which}.answers")
-    log = AnswerLog(working / "answers.jsonl", model.folder / "answers.jsonl")
+    log = AnswerLog(working / "answers.jsonl", model.earlier())
     scores, lines = [], list[Line]()
     for ask in asked:
         chat = model.settings["chat"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from configs.chat import ChatTokenizer
 from configs.items import Item, hashed
 from configs.store import digest_json
 
@@ -66,38 +67,36 @@ def prompts(
     no branch, and so an invalid answer.
     """
     encode = Encoder(tokenizer)
+    asked = [before + item.text for item in items]
+    generates = task.output_type == "generate_until"
+    spare = task.max_gen_toks if generates else 0
+    choices = [() if generates else item.choices for item in items]
     if task.output_type == "loglikelihood_rolling":
         passages = encode.plain([item.text for item in items])
         found = [(windows(ids, encode.start, room), False) for ids in passages]
-    elif task.output_type == "generate_until":
-        plain = encode.plain([_asked(before + item.text, tokenizer, chat=chat) for item in items])
-        contexts = [encode.front + ids or [encode.start] for ids in plain]
-        found = [_fit(Branch(ids, []), room - task.max_gen_toks) for ids in contexts]
+    elif chat and any(item.text for item in items):  # two sentences side by side are no conversation
+        found = [_fit(turn, room - spare) for turn in encode.turns(asked, choices)]
+    elif generates:
+        contexts = [encode.front + ids or [encode.start] for ids in encode.plain(asked)]
+        found = [_fit(Branch(ids, []), room - spare) for ids in contexts]
     else:
-        spoken = chat and any(item.text for item in items)  # two sentences side by side are no conversation
-        delimiter = "" if spoken else task.target_delimiter
-        answers = [[delimiter + choice for choice in item.choices] for item in items]
-        pairs = encode.pairs([_asked(before + item.text, tokenizer, chat=spoken) for item in items], answers)
-        found = [_fit(pair, room) for pair in pairs]
+        answers = [[task.target_delimiter + choice for choice in several] for several in choices]
+        found = [_fit(pair, room) for pair in encode.pairs(asked, answers)]
     return [
         Prompt(item, branches, truncated, digest_json([item.digest, branches]))
         for item, (branches, truncated) in zip(items, found, strict=True)
     ]
 
 
-def _asked(question: str, tokenizer: PreTrainedTokenizerBase, *, chat: bool) -> str:
-    """The question as it is, or as a user's turn with the assistant's turn begun, by the tokenizer's chat template."""
-    if not chat:
-        return question
-    turn = [{"role": "user", "content": question}]
-    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
-
-
 class Encoder:
-    """A tokenizer as lm-evaluation-harness uses it: only a start mark is added, and only where it adds one itself."""
+    """A tokenizer as lm-evaluation-harness uses it: only a start mark is added, and only where it adds one itself.
+
+    One thing differs: a control token's name that stands in a question stays text, as it does in training.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
+        self.chat = ChatTokenizer(tokenizer, str(tokenizer.name_or_path))
+        self.plain = self.chat.ids
         bare, marked = (list(tokenizer.encode("a", add_special_tokens=marks)) for marks in (False, True))
         before = next((at for at in range(len(marked)) if marked[at : at + len(bare)] == bare), 0)
         self.front: list[int] = marked[:before]
@@ -105,12 +104,20 @@ class Encoder:
         self.start = int(start)
         """Stands before a text that has nothing before it."""
 
-    def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids without any mark."""
-        if not texts:
-            return []
-        found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return found
+    def turns(self, questions: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Branch]:
+        """Questions as a user's turn and answers as the assistant's, with the very tokens of a training conversation."""
+        pieces = self.chat.pieces(("user", "assistant"))
+        user, assistant = (next(at for at, piece in enumerate(pieces) if piece.message == turn) for turn in (0, 1))
+        before, between = (
+            [token for piece in some for token in piece.tokens]
+            for some in (pieces[:user], pieces[user + 1 : assistant])
+        )
+        question_ids = self.chat.ids_after([question.strip() for question in questions])
+        answer_ids = iter(self.chat.ids_after([answer.strip() for several in answers for answer in several]))
+        return [
+            Branch([*before, *ids, *between], [next(answer_ids) for _ in several])
+            for ids, several in zip(question_ids, answers, strict=True)
+        ]
 
     def pairs(self, contexts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Branch]:
         """Context and answers, cut where the context's own tokens end.

@@ -124,7 +124,12 @@ def _notes(report: Report, rows: Sequence[Difference]) -> list[str]:
     for row in rows:
         checked = report.corpus is not None and row.task in report.corpus.checked
         if checked and row.clean_n is not None and row.clean_n < row.n:
-            notes.append(f"{row.task}: {row.n - row.clean_n:,} items share a passage with a document of the corpus.")
+            shared = row.n - row.clean_n
+            told = f"{shared:,} items share" if shared != 1 else "1 item shares"
+            notes.append(f"{row.task}: {told} a passage with a document of the corpus.")
+        given = {line.get("answer") for line in report.answers[1].get(row.task, ())}
+        if row.n > 1 and row.metric != "bits_per_byte" and len(given) == 1 and None not in given:
+            notes.append(f"{row.task}: the tuned model answers {given.pop()!r} to every item.")
         if row.clusters < 20:
             notes.append(f"{row.task}: with {row.clusters} independent items its interval is too narrow.")
     return notes

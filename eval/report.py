@@ -93,8 +93,9 @@ def markdown(report: Report) -> str:
     parts += ["## Sector tasks", _markdown_table(comparison.differences)]
     parts += ["## General ability", _markdown_table(comparison.general)]
     parts.append(
-        "Differences are tuned minus base, paired item by item; 95 % intervals by bootstrap over clusters; p by exact "
-        "McNemar or a swap test, after Holm's correction. Accuracies in percent."
+        "Differences are tuned minus base, paired item by item; 95 % intervals by Tango's score method for independent right "
+        "or wrong answers, else by bootstrap over clusters; p by exact McNemar or a swap test, after Holm's correction. "
+        "Accuracies in percent."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from hashlib import sha256
-from math import comb, sqrt
+from math import comb, inf, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -48,6 +48,32 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> Interval:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def paired_score(gained: int, lost: int, n: int, confidence: float = 0.95) -> Interval:
+    """The score interval of the difference of two proportions on the same n items, `gained` and `lost` of them changed.
+
+    What Wilson's is for one proportion: right for few changes too, where a bootstrap is too narrow and, with no change
+    or the same change everywhere, has no width at all. Source: Tango 1998, Statistics in Medicine 17:891. Without any
+    change it reaches z^2 / (n + z^2) to either side: 1.9 points for 200 items.
+    """
+    z, value = NormalDist().inv_cdf(0.5 + confidence / 2), (gained - lost) / n
+
+    def surplus(true: float) -> float:
+        """Standard errors by which the difference seen exceeds `true`; the share lost is estimated under `true`."""
+        slope, constant = (2 * n - gained + lost) * true - gained - lost, -lost * true * (1 - true)
+        share = (sqrt(slope * slope - 8 * n * constant) - slope) / (4 * n)
+        variance = n * (2 * share + true * (1 - true))
+        apart = gained - lost - n * true
+        return apart / sqrt(variance) if variance > 0 else (inf if apart > 0 else -inf if apart < 0 else 0.0)
+
+    def crossing(low: float, high: float, height: float) -> float:
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if surplus(middle) > height else (low, middle)
+        return (low + high) / 2
+
+    return Interval(value, crossing(-1.0, value, z), crossing(value, 1.0, -z))
 
 
 def bootstrap(sums_CD: Floats, statistic: Statistic, resamples: int, draw: np.random.Generator) -> Interval:

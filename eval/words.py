@@ -19,6 +19,8 @@ NAMES = {
 OUT_OF_HUNDRED = frozenset({"acc", "acc_norm", "macro_f1", "exact_match", "token_f1"})
 """Metrics that are shown in percent, and their differences in points."""
 
+VERDICTS = ("better", "worse", "not distinguishable")
+
 
 def shown(metric: str, value: float) -> str:
     """A value as a reader wants it: percent, or three decimals.
@@ -40,7 +42,9 @@ def signed(metric: str, value: float) -> str:
 
 
 def interval(row: Difference) -> str:
-    """The 95 % interval of a difference."""
+    """The 95 % interval of a difference; words where it has no width because the two models answered alike."""
+    if row.low == row.high == 0:
+        return "no answer changed" if row.metric != "bits_per_byte" else "no change"
     return f"{signed(row.metric, row.low)} to {signed(row.metric, row.high)}"
 
 
@@ -63,16 +67,24 @@ def p_value(p: float) -> str:
 def headline(comparison: Comparison) -> str:
     """The comparison in a sentence."""
     rows = comparison.differences
-    found = {verdict: [row for row in rows if row.verdict == verdict] for verdict in ("better", "worse")}
+    found = {verdict: [row for row in rows if row.verdict == verdict] for verdict in VERDICTS}
+    there = {verdict: some for verdict, some in found.items() if some}
     subject = f"On {_count(len(rows))} {comparison.sector.replace('_', ' ')} task{'s' if len(rows) != 1 else ''}"
-    parts = [f"{verdict} on {_count(len(some))}" for verdict, some in found.items() if some]
-    if not parts:
-        return f"{subject} the tuned model is not distinguishable from its base."
-    sentence = f"{subject} the tuned model is {' and '.join(parts)}"
-    clearest = max((row for some in found.values() for row in some), key=_relative)
+    if len(there) == 1:
+        [verdict] = there
+        everywhere = {1: "", 2: " on both"}.get(len(rows), f" on all {_count(len(rows))}")
+        told = f"{verdict}{' from its base' if verdict == VERDICTS[-1] else ''}{everywhere}"
+    else:
+        *parts, last = (f"{verdict} on {_count(len(some))}" for verdict, some in there.items())
+        told = f"{', '.join(parts)} and {last}"
+    changed = [row for row in rows if row.verdict != VERDICTS[-1]] or (rows if len(rows) == 1 else [])
+    if not changed:
+        return f"{subject} the tuned model is {told}."
+    clearest = max(changed, key=_relative)
     unit = " points" if clearest.metric in OUT_OF_HUNDRED else ""
     return (
-        f"{sentence}; the clearest change is {clearest.task.replace('_', ' ')}, from "
+        f"{subject} the tuned model is {told}{':' if len(rows) == 1 else '; the clearest change is'} "
+        f"{clearest.task.replace('_', ' ')}, {NAMES[clearest.metric].partition(',')[0]} from "
         f"{shown(clearest.metric, clearest.base)} to {shown(clearest.metric, clearest.tuned)} "
         f"({signed(clearest.metric, clearest.difference)}{unit}, 95 % interval {interval(clearest)})."
     )

@@ -121,10 +121,39 @@ def test_6_gained_and_1_lost_of_10_is_plus_50_points_with_an_exact_p_of_0_125(tm
     assert row.verdict == "not distinguishable"
 
 
-def test_20_of_20_gained_is_better_and_the_interval_has_no_width(tmp_path):
+def test_20_of_20_gained_is_better_but_not_certain(tmp_path):
+    """(20 - z^2) / (20 + z^2) is the lower end of Tango's interval; a bootstrap would say +100 to +100."""
     [row] = compare_scorecards(*pair(tmp_path, {"m": choice("m", "-" * 20)}, {"m": choice("m", "+" * 20)}))
-    assert (row.difference, row.low, row.high, row.verdict) == (1.0, 1.0, 1.0, "better")
-    assert row.detectable is None
+    assert (row.difference, row.low, row.high) == pytest.approx((1.0, 0.6778, 1.0), abs=1e-4)
+    assert row.verdict == "better"
+
+
+def test_ten_prompts_of_which_no_answer_changed_are_as_sure_as_their_20_sentences(tmp_path):
+    """z^2 / (20 + z^2) = 3.84 / 23.84, not the 3.84 / 203.84 of 200 independent items."""
+    lines = choice("m", "+-" * 100, "abcdefghijklmnopqrst" * 10)
+    [row] = compare_scorecards(*pair(tmp_path, {"m": lines}, {"m": lines}))
+    assert (row.difference, row.low, row.high) == pytest.approx((0.0, -0.1611, 0.1611), abs=1e-4)
+
+
+def test_a_general_task_that_is_named_by_its_path_is_in_the_general_panel(tmp_path):
+    marks = {"m": choice("m", "--"), "g": choice("g", "++")}
+    folders = pair(tmp_path, marks, marks)
+    for folder in folders:
+        card = Scorecard.read(folder / "scorecard.json")
+        settings = card.settings | {"evaluate.tasks": ["m"], "evaluate.general": ["tasks/g.yaml"]}
+        card.model_copy(update={"settings": settings}).write(folder / "scorecard.json")
+    found = compare(job(tmp_path))
+    assert ([row.task for row in found.differences], [row.task for row in found.general]) == (["m"], ["g"])
+
+
+def test_a_report_that_was_changed_by_hand_is_written_again(tmp_path, capsys):
+    pair(tmp_path, {"m": choice("m", "--")}, {"m": choice("m", "++")})
+    compare(job(tmp_path))
+    page = RunFolder(tmp_path).report / "report.html"
+    page.write_text("nothing")
+    compare(job(tmp_path))
+    assert "report.html: bytes differ" in capsys.readouterr().err
+    assert "<!doctype html>" in page.read_text("utf-8")
 
 
 def test_ten_prompts_of_two_sentences_are_two_observations_and_prove_nothing(tmp_path):
@@ -201,7 +230,7 @@ def test_the_report_is_kept_until_a_scorecard_changes(tmp_path, capsys):
     folders = pair(tmp_path, {"m": choice("m", "--")}, {"m": choice("m", "++")})
     first = compare(job(tmp_path))
     assert compare(job(tmp_path)) == first
-    assert "report: unchanged, kept" in capsys.readouterr().err
+    assert "compare: unchanged, kept" in capsys.readouterr().err
     card = Scorecard.read(folders[1] / "scorecard.json")
     card.model_copy(update={"model_digest": "another"}).write(folders[1] / "scorecard.json")
     compare(job(tmp_path))

@@ -4,11 +4,12 @@ import time
 
 import pytest
 
+from configs.chat import Message
 from configs.items import Item
 from configs.recipe import Prepare, Source
 from data_prep.decontaminate import Benchmark, find_leaks, units_of, without
 from data_prep.ledger import Ledger
-from data_prep.read import Document, Message
+from data_prep.read import Document
 
 PASSAGE = "a b c d e f g h i j k l m n"  # 14 words: two runs of 13
 
@@ -81,6 +82,27 @@ def test_cutting_takes_out_the_sentence_and_keeps_the_rest():
         assert (verdict.document.text, verdict.reason) == (rest, reason)
     assert ledger.accounts["s"].mended == {"leak:t cut out": 1}
     assert find_leaks([verdict.document], [Benchmark("t", [item(PASSAGE)])], 13).by_document == {}
+
+
+def test_what_leaks_is_told_with_its_part_of_the_text_and_a_passage(capsys):
+    """One of two documents, 33 of 66 characters: 6 are `said. `, the other 27 the 14 words with their spaces."""
+    texts = [f"said. {PASSAGE}", "y" * 33]
+    documents = [Document(str(number), "s", f"f:{number}", text=text) for number, text in enumerate(texts)]
+    found = find_leaks(documents, [Benchmark("t", [item(PASSAGE)])], 13)
+    told = "  s: 1 of 2 documents, 50.0% of its text, share a passage with test items (t 1): "
+    passage = '    f:0: "a b c d e f g h i j k l m"'
+    for policy, lines in [
+        (
+            "drop",
+            [f"{told}left out, 33 characters", passage, "    `prepare: {decontaminate: cut}` takes out only the "],
+        ),
+        ("cut", [f"{told}the sentences are cut out, 28 of 33 characters", passage]),
+        ("report", [f"{told}kept, as the recipe says", passage]),
+    ]:
+        found.tell(documents, Prepare(decontaminate=policy))
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == len(lines)
+        assert all(one.startswith(begin) for one, begin in zip(said, lines, strict=True))
 
 
 @pytest.mark.parametrize("text", ["One. Two three? 四五。六!七\nEight a_b", "a_b. c_d. e", "x. é_y. z"])

@@ -179,6 +179,13 @@ def test_a_stage_says_which_stage_before_it_is_missing(here: Path) -> None:
     assert "sectorlm prepare r.yaml" in done.stderr
 
 
+def test_a_stage_alone_refuses_records_of_another_recipe(here: Path) -> None:
+    assert door("prepare", "r.yaml", cwd=here).returncode == 0
+    done = door("train", "r.yaml", "--set", "prepare.sequence_length=32", cwd=here)
+    assert done.returncode == 2
+    assert "prepare was done here with another recipe:\n    prepare.sequence_length: 64 -> 32\n" in done.stderr
+
+
 def test_prepared_rows_records_and_their_sources_can_be_looked_at(here: Path) -> None:
     """20 notes of which some are validation; the answer's tokens are supervised, the prompt's are not."""
     assert door("prepare", "r.yaml", cwd=here).returncode == 0
@@ -219,6 +226,24 @@ def test_a_reader_that_leaves_early_and_a_closed_stdout_disturb_nobody(here: Pat
         line = f"{sys.executable} {HOUSE / 'sectorlm.py'} schema {tail}"
         done = subprocess.run(["bash", "-c", line], cwd=here, capture_output=True, text=True, check=False)
         assert done.stderr == "", done.stderr
+
+
+def test_with_all_streams_closed_the_work_is_done_and_its_files_hold_nothing_else(here: Path) -> None:
+    line = f"{sys.executable} {HOUSE / 'sectorlm.py'} prepare r.yaml <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", line], cwd=here, check=False).returncode == 0
+    assert (here / "runs/small/.lock").read_text().count("\n") == 1
+    assert door("show", "runs/small/corpus", cwd=here).returncode == 0
+
+
+def test_json_in_an_ascii_locale_loses_no_character(here: Path) -> None:
+    done = door("--json", "check", "医.yaml", cwd=here, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert os.fsencode(json.loads(done.stdout)["where"]).decode() == "医.yaml"
+
+
+def test_a_full_disk_under_stdout_is_code_5(here: Path) -> None:
+    line = f"{sys.executable} {HOUSE / 'sectorlm.py'} schema > /dev/full"
+    done = subprocess.run(["bash", "-c", line], cwd=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (5, "sectorlm: no space left on device\n")
 
 
 def test_the_schema_describes_every_key_of_a_recipe(here: Path) -> None:
@@ -262,6 +287,9 @@ def test_what_the_system_refuses_and_what_is_our_bug_have_their_own_codes(tmp_pa
     full = understood(OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x")), [])
     assert (type(full), full.code) == (StorageError, 5)
     assert (type(understood(MemoryError(), [])), MemoryExhaustedError.code) == (MemoryExhaustedError, 8)
+    told = understood(RuntimeError("Error while serializing: No space left on device (os error 28)"), [])
+    assert (type(told), told.message) == (StorageError, "no space left on device")
+    assert type(understood(RuntimeError("CUDA out of memory. Tried to allocate"), [])) is MemoryExhaustedError
     bug = understood(KeyError("surprise"), [])
     assert (type(bug), bug.code, bug.message) == (SectorLMError, 1, "this is our bug: KeyError: 'surprise'")
     report = Path(bug.hint.split()[4].rstrip(","))

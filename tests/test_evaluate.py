@@ -148,7 +148,7 @@ def test_the_second_time_nothing_is_done(job: Job, capsys: pytest.CaptureFixture
     first = evaluate(job)
     capsys.readouterr()
     assert evaluate(job) == first
-    assert capsys.readouterr().err.splitlines() == ["base: unchanged, kept", "tuned: unchanged, kept"]
+    assert capsys.readouterr().err.splitlines() == ["evaluate base: unchanged, kept", "evaluate tuned: unchanged, kept"]
 
 
 def test_a_new_adapter_leaves_the_bases_scorecard_as_it_is(
@@ -160,7 +160,7 @@ def test_a_new_adapter_leaves_the_bases_scorecard_as_it_is(
     capsys.readouterr()
     evaluate(job)
     said = capsys.readouterr().err
-    assert "base: unchanged, kept" in said
+    assert "evaluate base: unchanged, kept" in said
     assert "evaluate tuned again: tuned weights changed" in said
     assert answers(job, "base") == before
     assert answers(job, "tuned") != old
@@ -211,6 +211,16 @@ def test_a_torn_last_line_is_asked_again(job: Job) -> None:
     (job.folder.scorecards / "base" / "scorecard.json").unlink()
     (job.folder.scorecards / "base" / "answers.jsonl").unlink()
     evaluate(job)
+    assert answers(job, "base") == whole
+
+
+def test_answers_that_were_changed_by_hand_are_asked_again(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(job)
+    whole = answers(job, "base")
+    path = job.folder.scorecards / "base" / "answers.jsonl"
+    path.write_bytes(whole.replace(b'"answer": "good"', b'"answer": "quite bad"'))
+    evaluate(job)
+    assert "evaluate base again: " in capsys.readouterr().err
     assert answers(job, "base") == whole
 
 

@@ -23,7 +23,6 @@ FOLDERS = ("configs", "data_prep", "training", "eval")
 SOURCES = [HOUSE / "sectorlm.py", *(path for folder in FOLDERS for path in sorted((HOUSE / folder).glob("*.py")))]
 STAGES = {"data_prep", "training", "eval"}
 PAGES = {"data_prep.prepare", "training.train", "training.publish", "training.plan", "eval.evaluate", "eval.compare"}
-HEAVY = ("torch", "transformers", "datasets")
 LINES, FUNCTION, ARGUMENTS = (300, 400), (50, 80), (6, 8)
 """Where the house starts to talk, and where it says no."""
 DICTATED = {"packed_attention"}

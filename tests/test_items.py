@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from configs.errors import DataError, UnsafeArtefactError
 from configs.items import read_items, split_files
 from configs.load import load_task
 from configs.store import HOUSE
-from configs.task import Task
+from configs.task import Task, task_files
 from tests.conftest import SHARED, needs_shared
 
 if TYPE_CHECKING:
@@ -171,6 +172,46 @@ def test_the_sample_tasks_have_all_their_items(name, n):
     found, roots = load_task(name, (HOUSE,))
     items, refused = read_items(found, found.test_split, roots)
     assert (len(items), dict(refused)) == (n, {})
+
+
+@pytest.mark.parametrize("name", sorted(task_files(HOUSE)))
+def test_every_sha256_of_a_task_is_that_of_one_of_its_files(name):
+    """A pin with a slip in its name would never be compared with anything."""
+    found, _ = load_task(name, (HOUSE,))
+    known = [
+        path
+        for paths in found.dataset_kwargs.data_files.values()
+        for path in ([paths] if isinstance(paths, str) else paths)
+    ]
+    for pinned in found.metadata.sha256:
+        assert any(fnmatch(f"{path}", f"*{pinned}") or fnmatch(pinned, path.rpartition("/")[2]) for path in known)
+
+
+def test_the_files_of_the_sample_tasks_are_all_pinned():
+    for name in (
+        "finance_topics",
+        "finance_text",
+        "healthcare_departments",
+        "healthcare_text",
+        "general_pairs",
+        "general_text",
+    ):
+        found, _ = load_task(name, (HOUSE,))
+        files = [path.partition("samples/")[2] for path in found.dataset_kwargs.data_files.values()]
+        assert sorted(found.metadata.sha256) == sorted(files)
+
+
+def test_a_text_to_be_written_is_compared_with_the_choice_that_its_gold_means(tmp_path):
+    """The row says 1, the model writes `no`: both are the second choice. Gold 7 is none of two."""
+    keys = {"output_type": "generate_until", "metric_list": [{"metric": "acc"}]}
+    items, refused = read(tmp_path, [{"q": "1", "a": 1}, {"q": "2", "a": 0}, {"q": "3", "a": 7}], **keys)
+    assert [item.target for item in items] == ["no", "yes"]
+    assert refused == {"gold outside the choices": 1}
+
+
+def test_a_metric_by_class_needs_classes_that_all_rows_share(tmp_path):
+    with pytest.raises(ValueError, match="macro_f1 counts by class"):
+        task(tmp_path, [], doc_to_choice="{{c}}", metric_list=[{"metric": "macro_f1"}])
 
 
 def test_in_half_of_the_pairs_the_right_sentence_stands_first():

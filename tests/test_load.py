@@ -143,6 +143,7 @@ REFUSED = [
     (b"- 1\n", "r.yaml: holds a list where `key: value` lines are expected"),
     (b"", "r.yaml: holds nothing where `key: value` lines are expected"),
     (b"a: 'x\x01'\n", "r.yaml:1: control character U+0001 is not allowed in YAML"),
+    (b"a: {{ b }}\n", 'r.yaml:1: a key must be one word or text\n  Put a template in quotes: "{{ title }}".'),
     (b"? [a]\n: 1\n", "r.yaml:1: a key must be one word or text"),
     (b'a: "\\ud800"\n', "r.yaml:1: half of a surrogate pair is not a character"),
     (b"a: " + b"[" * 40 + b"]" * 40 + b"\n", "r.yaml:1: nested deeper than 32 levels"),
@@ -211,6 +212,13 @@ def test_set_reaches_keys_and_members_of_lists_by_name_or_position(here: Path) -
     source = recipe.corpora[0]
     assert (recipe.train.rank, source.share, source.language, recipe.evaluate.limit) == (4, 0.2, ("en",), 50)
     assert load_recipe(Path("r.yaml"), ["corpora[sec.10-k].share=1e-1"]).corpora[0].share == 0.1
+
+
+def test_a_template_given_by_set_needs_no_quotes_within(here: Path) -> None:
+    Path("r.yaml").write_text(GOOD)
+    for text in ("{{ txt }}", "News: {{ txt }}", "{% if a %}x{% endif %}"):
+        assert load_recipe(Path("r.yaml"), [f"corpora.filings.text={text}"]).corpora[0].text == text
+    assert load_recipe(Path("r.yaml"), ['corpora[0].text="{{ a }}\\n"']).corpora[0].text == "{{ a }}\n"
 
 
 def test_a_wrong_set_is_named_as_it_was_typed(here: Path) -> None:

@@ -50,3 +50,12 @@ def test_lora_with_more_text_than_twice_its_parameters_is_warned_about(tmp_path,
 
 def test_a_lora_learning_rate_of_full_tuning_is_warned_about(tmp_path, tiny_base):
     assert any("ten times" in line for line in plan(make_job(tmp_path, tiny_base, learning_rate=2e-5))["warnings"])
+
+
+def test_a_disk_with_less_room_than_the_run_may_take_is_warned_about(tmp_path, tiny_base, monkeypatch):
+    """3 checkpoints of 3 numbers for each of 2 x 1,824 parameters, twice the weights, and 3 bytes for a token."""
+    disk = plan(make_job(tmp_path, tiny_base))["disk_gb"]
+    assert disk["checkpoints"] == round(3 * 3 * 4 * 2 * LORA / 1e9, 3)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
+    monkeypatch.setattr("training.plan._disk", lambda *_: {"total": 1.2})
+    assert any("1.20 GB needed in" in line for line in plan(make_job(tmp_path, tiny_base))["warnings"])

@@ -175,10 +175,22 @@ def test_an_unchanged_corpus_is_kept_and_a_change_is_named(work, capsys):
     assert "prepare again: prepare.min_chars 10 -> 11; corpus file notes.jsonl changed" in capsys.readouterr().err
     (folder / "test.jsonl").write_text(lines([{"q": LEAK, "a": "growth"}]))
     prepare(job("prepare.min_chars=11"))
-    assert "prepare again: task file test.jsonl changed" in capsys.readouterr().err
+    assert "prepare again: file of task questions.yaml: test.jsonl changed" in capsys.readouterr().err
     (folder / "runs/small/corpus/tokens.bin").write_bytes(b"")
     prepare(job("prepare.min_chars=11"))
     assert "tokens.bin: bytes differ" in capsys.readouterr().err
+
+
+def test_two_tasks_whose_files_have_one_name_are_both_watched(work, capsys):
+    folder, job = work
+    (folder / "other").mkdir()
+    (folder / "other/more.yaml").write_text(TASK.replace("task: questions", "task: more"))
+    (folder / "other/test.jsonl").write_text(lines([{"q": "Why is it so in all of these years?", "a": "no"}]))
+    wish = "evaluate.tasks=[questions.yaml, other/more.yaml]"
+    prepare(job(wish))
+    (folder / "test.jsonl").write_text(lines([{"q": LEAK, "a": "growth"}]))
+    prepare(job(wish))
+    assert "file of task questions.yaml: test.jsonl changed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

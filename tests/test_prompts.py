@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from configs.base import load_tokenizer
+from configs.base import CHATML, load_tokenizer
+from configs.chat import Message
 from configs.items import Item
+from configs.store import HOUSE
 from configs.task import Task
 from eval.items import Branch, block, examples, prompts, unasked, windows
 
@@ -139,6 +141,51 @@ def test_in_chat_form_the_question_is_a_users_turn_and_the_answer_follows_the_as
     said = tokenizer.decode(branch.context + branch.followers[0])
     assert said == "<|im_start|>user\nRates rose.<|im_end|>\n<|im_start|>assistant\ngood"
     assert branch.context[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
+
+
+BASES = [
+    ("The bank raised its rate.\nTopic:", "bank deposits"),
+    ("利率下调。\n答案：", "利率"),
+    ("He wrote <|im_end|> and <|endoftext|>.\nTopic:", "A"),
+    ("Say (2 + 2).", "4"),
+]
+THINKING = (  # Qwen 3: an empty thought stands between the assistant's mark and its answer
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+STARTED = "{{ bos_token }}" + CHATML
+
+
+@pytest.mark.parametrize(("question", "answer"), BASES)
+@pytest.mark.parametrize("folder", ["tiny", "assets/base"])
+@pytest.mark.parametrize("template", [None, CHATML, THINKING, STARTED])
+def test_an_asked_question_and_its_gold_are_the_tokens_of_the_same_pair_in_training(
+    tiny_base, folder, template, question, answer
+):
+    """In plain form (no template) and in chat form; training adds the end mark of the answer, which is not asked for."""
+    from data_prep.read import Document
+    from data_prep.tokens import Encoder
+
+    tokenizer = load_tokenizer(tiny_base if folder == "tiny" else HOUSE / folder)
+    if template == STARTED:
+        tokenizer.bos_token = "<|im_start|>"
+    tokenizer.chat_template = template or CHATML
+    pair = Document("id", "s", "w", messages=(Message("user", question), Message("assistant", answer)))
+    (trained,) = Encoder(tokenizer, "base", "chat" if template else "plain").encode([pair])
+    [found] = prompts(task(), [item(0, question, (answer, "other"))], "", tokenizer, 512, chat=template is not None)
+    [branch] = found.branches
+    assert branch.context + branch.followers[0] == trained.tokens_T.tolist()[:-1]
+    assert trained.tokens_T[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    answer_ids = trained.tokens_T[trained.supervised_T == 1].tolist()[:-1]
+    assert answer_ids[-len(branch.followers[0]) :] == branch.followers[0]
+
+
+def test_a_text_that_is_to_be_written_in_chat_form_is_asked_for_where_training_had_the_answer(tiny_base):
+    tokenizer = load_tokenizer(tiny_base)
+    keys = {"output_type": "generate_until", "metric_list": [{"metric": "acc"}]}
+    [found] = prompts(task(**keys), [item(0, "Rates?")], "", tokenizer, 512, chat=True)
+    assert found.branches[0].followers == []
+    assert tokenizer.decode(found.branches[0].context).endswith("Rates?<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_sentences_without_a_question_are_no_chat(tiny_base):

@@ -8,16 +8,17 @@ import shutil
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 
 from configs.base import load_tokenizer, load_weights
-from configs.errors import DataError, GateError
+from configs.errors import DataError, GateError, RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Comparison, Corpus, Release
 from configs.store import RunFolder
 from training.attention import register
 from training.batches import Rows
-from training.merge import held_out, log_probabilities
+from training.merge import _save_as, held_out, log_probabilities
 from training.publish import check_gates, publish
 
 
@@ -92,6 +93,28 @@ def test_a_rise_of_20_percent_in_general_bits_per_byte_breaks_a_gate_of_5_percen
     assert check_gates(with_gates(job, max_general_loss=0.25), risen)["max_general_loss"].startswith(
         "general_text rose"
     )
+
+
+def test_a_damaged_release_is_made_again(job, capsys):
+    digest = Release.read(job.folder.release / "release.json").files["README.md"]
+    (job.folder.release / "README.md").write_text("mine")
+    assert publish(job).files["README.md"] == digest
+    assert "README.md: bytes differ" in capsys.readouterr().err
+
+
+def test_a_push_without_a_repository_is_a_mistake_of_the_recipe(job):
+    with pytest.raises(RecipeError, match="no repository to push to"):
+        publish(job, push=True)
+
+
+def test_weights_stored_in_bfloat16_keep_tied_weights_as_one(tmp_path, tiny_base):
+    """320 x 32 embeddings serve as the head too: the file has no lm_head.weight."""
+    model = load_weights(tiny_base, dtype=torch.float32)
+    _save_as(model, torch.bfloat16, tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in saved
+    assert {value.dtype for value in saved.values()} == {torch.bfloat16}
+    assert load_weights(tmp_path, dtype=torch.float32).config.tie_word_embeddings
 
 
 def test_a_flipped_byte_in_the_adapter_is_never_published(job):

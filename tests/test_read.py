@@ -308,6 +308,16 @@ def test_digests_are_labelled_by_the_path_below_the_root(put, tmp_path):
     assert list(digest_files([path], [tmp_path, tmp_path / "data"])) == ["a.txt"]
 
 
+def test_two_files_below_different_roots_never_share_a_label(put, tmp_path):
+    files = [put("data/a.txt", "x"), put("a.txt", "y")]
+    assert len(digest_files(files, [tmp_path, tmp_path / "data"])) == 2
+
+
+def test_words_between_xml_elements_are_not_lost(put):
+    path = put("a.xml", "<R><P>Take <b>one</b> daily.</P><Q><A>x</A></Q></R>")
+    assert rows_of(path)[0][0].fields == {"P": "Take one daily.", "Q": {"A": "x"}}
+
+
 # ---------------------------------------------------------------- real files
 
 

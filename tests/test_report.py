@@ -14,7 +14,7 @@ from configs.store import RunFolder
 from eval.compare import compare
 from eval.figures import Series, curve, forest, short, ticks
 from eval.report import difference_table
-from eval.words import cost, headline, p_value, shown, signed
+from eval.words import cost, headline, interval, p_value, shown, signed
 from tests.test_compare import choice, corpus, job, pair, passages
 
 if TYPE_CHECKING:
@@ -59,17 +59,41 @@ def page(tmp_path: Path) -> str:
     return (RunFolder(tmp_path).report / "report.html").read_text("utf-8")
 
 
-def test_the_headline_names_the_clearest_change_with_its_interval():
-    assert headline(comparison((row(), NOTHING))) == (
-        "On two finance tasks the tuned model is better on one; the clearest change is moods, from 12.5 to 80.0 "
-        "(+67.5 points, 95 % interval +60.0 to +75.0)."
-    )
+WORSE = row(task="third", base=0.8, tuned=0.7, difference=-0.1, low=-0.15, high=-0.05)
+CLEAREST = "moods, accuracy from 12.5 to 80.0 (+67.5 points, 95 % interval +60.0 to +75.0)."
 
 
-def test_the_headline_does_not_claim_what_is_not_there():
-    assert headline(comparison((NOTHING,))) == (
-        "On one finance task the tuned model is not distinguishable from its base."
-    )
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ((row(),), f"On one finance task the tuned model is better: {CLEAREST}"),
+        (
+            (NOTHING,),
+            "On one finance task the tuned model is not distinguishable from its base: other, accuracy from 12.5 to 80.0 "
+            "(+1.0 points, 95 % interval −3.0 to +5.0).",
+        ),
+        ((row(), row()), f"On two finance tasks the tuned model is better on both; the clearest change is {CLEAREST}"),
+        (
+            (row(), NOTHING),
+            "On two finance tasks the tuned model is better on one and not distinguishable on one; the clearest change "
+            f"is {CLEAREST}",
+        ),
+        ((NOTHING, NOTHING), "On two finance tasks the tuned model is not distinguishable from its base on both."),
+        (
+            (row(), row(), WORSE, NOTHING, NOTHING),
+            "On five finance tasks the tuned model is better on two, worse on one and not distinguishable on two; the "
+            f"clearest change is {CLEAREST}",
+        ),
+    ],
+)
+def test_the_headline_tells_what_became_of_every_task(rows, sentence):
+    assert headline(comparison(rows)) == sentence
+
+
+def test_an_interval_without_width_says_why():
+    same = {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert interval(row(metric="macro_f1", **same)) == "no answer changed"
+    assert interval(row(metric="bits_per_byte", **same)) == "no change"
 
 
 def test_the_cost_is_told_with_the_relative_rise():
@@ -139,7 +163,16 @@ def test_the_page_shows_gained_items_the_ledger_and_the_unreadable_answer(page):
     assert "8 right before and after" in page
     assert "an unreadable text (cannot be read as an answer)" in re.sub(r"\s+", " ", page)
     assert "too short 3" in page
-    assert "1 items share a passage" in page
+    assert "1 item shares a passage" in page
+
+
+def test_a_model_that_always_says_the_same_is_found_out(tmp_path):
+    pair(tmp_path, {"m": choice("m", "-+-+")}, {"m": choice("m", "++++")})
+    compare(job(tmp_path))
+    assert (
+        "m: the tuned model answers &#39;good&#39; to every item."
+        in (RunFolder(tmp_path).report / "report.html").read_text()
+    )
 
 
 def test_a_forest_row_stays_inside_its_frame_and_tells_its_verdict_by_shape():

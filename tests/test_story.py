@@ -51,6 +51,11 @@ def test_the_table_on_stdout_names_both_tasks_with_n_24(finished):
     assert [row.n for row in (*comparison.differences, *comparison.general)] == [24, 24]
 
 
+def test_libraries_print_no_bars_and_no_warnings_of_their_own(finished):
+    told = (finished / "stderr.txt").read_text("utf-8")
+    assert [word for word in ("it/s", "Loading weights", "Writing model", "Warning") if word in told] == []
+
+
 def test_the_report_is_one_page_that_needs_no_network(finished):
     page = (finished / "runs" / "story" / "report" / "report.html").read_text("utf-8")
     for word in ("finance_topics", "general_text", "topics", "replay", "<svg"):

@@ -19,6 +19,10 @@ def test_a_column_whose_name_is_not_one_word_is_reached_through_row():
     assert template('{{ row["Tweet Text"] }}')({"Tweet Text": "flood"}) == "flood"
 
 
+def test_a_line_end_at_the_end_stays_as_in_lm_evaluation_harness():
+    assert template("{{ q }}\n")({"q": "Up?"}) == "Up?\n"
+
+
 def test_a_missing_column_names_the_nearest_and_all_others():
     with pytest.raises(DataError) as caught:
         template("{{ sentense }}")({"sentence": "x", "label": 1})

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from configs.base import CHATML, load_tokenizer
+from configs.chat import Message
 from configs.errors import DataError
-from data_prep.read import Document, Message
+from data_prep.read import Document
 from data_prep.tokens import Encoder, fit
 
 QWEN3 = (  # writes an empty thought before the last answer only
@@ -94,6 +95,29 @@ def test_pieces_give_the_same_tokens_as_the_whole_conversation(encoder):
     whole = chat.tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in turns], tokenize=True)
     ids = whole["input_ids"] if hasattr(whole, "keys") else whole
     assert encoded.tokens_T.tolist() == ids[:-1]  # all but the line end after the last turn
+
+
+def test_a_template_that_writes_the_date_is_told_the_same_day_every_day(encoder):
+    dated = "{{ strftime_now('%d %b %Y') }} " + CHATML
+    assert both(encoder(dated), talk(("user", "a"), ("assistant", "b")))[0].startswith("26 Jul 2024 <|im_start|>user")
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_between_two(tiny_base):
+    """Llama 2's: ` up` alone is two spaces and `up`; after a question it must be the one that stands there."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    raw.decoder = decoders.Metaspace(prepend_scheme="always")
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    raw.train_from_iterator(["Rates? up\n user assistant"], trainers.BpeTrainer(vocab_size=100, special_tokens=marks))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
+    tokenizer.chat_template = CHATML
+    (plain,) = Encoder(tokenizer, "spaced", "plain").encode([talk(("user", "Rates?"), ("assistant", "up"))])
+    assert plain.tokens_T.tolist() == [*tokenizer.encode("Rates? up"), 0]
+    (chat,) = Encoder(tokenizer, "spaced", "chat").encode([talk(("user", "Rates?"), ("assistant", "up"))])
+    assert tokenizer.convert_ids_to_tokens(chat.tokens_T[-3:].tolist()) == ["u", "p", "<|im_end|>"]
 
 
 def test_a_template_that_asks_otherwise_than_it_answers_is_refused_by_name(encoder):

@@ -254,6 +254,16 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_resumes(tmp_path, tiny
     assert (run.steps, run.segments) == (12, 2)
 
 
+def test_a_second_sigterm_leaves_at_once_with_143(tmp_path):
+    code = (
+        "import os, signal; from training.guard import Guard\n"
+        "with Guard().watching():\n"
+        "    for _ in range(3): os.kill(os.getpid(), signal.SIGTERM); print('still here', flush=True)"
+    )
+    left = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stdout) == (143, "still here\n")
+
+
 def test_an_unfinished_run_of_another_recipe_is_refused_with_the_difference(tmp_path, tiny_base):
     stop_at(make_job(tmp_path, tiny_base), step=3)
     with pytest.raises(RecipeError, match=r"train.learning_rate: 0.01 -> 0.02"):
@@ -282,6 +292,62 @@ def test_weights_that_give_nan_stop_the_run_after_three_steps_and_no_record_is_w
     with pytest.raises(DivergedError, match="3 steps in a row"):
         train(job)
     assert not (job.folder.run / "run.json").exists()
+
+
+def test_a_first_step_that_is_not_finite_is_skipped_and_the_record_still_reads(tmp_path, tiny_base, monkeypatch):
+    """Of 2 steps the first is refused: the losses in the record are those of the second."""
+    import training.train as page
+
+    plain, calls = page._within_memory, []
+
+    def once_infinite(model, batch):
+        calls.append(batch)
+        return plain(model, batch) * (float("inf") if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(page, "_within_memory", once_infinite)
+    job = make_job(tmp_path, tiny_base, max_steps=2)
+    train(job)
+    run = Run.read(job.folder.run / "run.json")
+    assert (run.steps, run.skipped_steps, run.loss_first) == (2, 1, run.loss_last)
+    first = json.loads((job.folder.run / "metrics.jsonl").read_text().splitlines()[1])
+    assert (first["step"], first["loss"]) == (1, None)
+
+
+def test_8_rows_seen_1_time_in_steps_of_3_are_one_epoch_not_nine_eighths(tmp_path, tiny_base):
+    run = train(make_job(tmp_path, tiny_base, epochs=1.0, batch_tokens=96, micro_batch_tokens=96))
+    assert (run.steps, run.epochs) == (3, 1.0)
+
+
+def test_a_run_whose_weights_were_damaged_is_trained_again_to_the_same_weights(tmp_path, tiny_base, capsys):
+    job = make_job(tmp_path, tiny_base, max_steps=2)
+    digest = train(job).weights_digest
+    (job.folder.run / "adapter" / "adapter_model.safetensors").unlink()
+    assert train(job).weights_digest == digest
+    assert "train again: " in (said := capsys.readouterr().err)
+    assert "adapter_model.safetensors: file is missing" in said
+
+
+def test_metrics_hold_each_look_once_although_the_run_was_stopped_between_look_and_checkpoint(tmp_path, tiny_base):
+    """Looks at 0, 4, 8, 12; a checkpoint at 3 only; killed in step 5, so that the look at 4 is taken twice."""
+    job = make_job(tmp_path, tiny_base)
+    stop_at(job, step=3)
+    metrics = job.folder.run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"step": 4, "loss": 1.0}\n{"step": 4, "validation": {}}\n{"step": 5, "lo')
+    train(job)
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [0, 4, 8, 12]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+
+
+def test_other_packages_than_before_a_stop_are_named(tmp_path, tiny_base, capsys):
+    job = make_job(tmp_path, tiny_base)
+    stop_at(job, step=3)
+    state = job.folder.run / "checkpoints" / "step-000003" / "state.json"
+    content = json.loads(state.read_text())
+    content["packages"]["torch"] = "1.0"
+    state.write_text(json.dumps(content))
+    train(job)
+    assert "other packages than before the stop, so numbers may differ: torch 1.0 -> " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["full", "scratch"])

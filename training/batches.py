@@ -130,10 +130,13 @@ class Schedule:
         steps = math.ceil(round(self.rows * self.epochs) / self.rows_per_step)
         return max(1, min(steps, self.max_steps or steps))
 
+    def seen(self, step: int) -> int:
+        """Rows that were seen before a step, repeats counted."""
+        return min(step * self.rows_per_step, round(self.rows * self.epochs))
+
     def at(self, step: int) -> list[int]:
         """Rows of a step, counted from 0; the last step of the run may have fewer."""
-        total = round(self.rows * self.epochs)
-        places = range(step * self.rows_per_step, min((step + 1) * self.rows_per_step, total))
+        places = range(self.seen(step), self.seen(step + 1))
         return [int(_permutation(self.rows, self.seed, place // self.rows)[place % self.rows]) for place in places]
 
 

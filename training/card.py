@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -29,7 +28,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
         pipeline_tag="text-generation",
         language=languages or None,
         license=job.recipe.publish.licence,
-        datasets=[source.origin for source in corpus.sources if source.origin.startswith("hf:")] or None,
+        datasets=_hub_datasets(job) or None,
         tags=["sectorlm", job.recipe.sector],
         eval_results=_results(comparison),
     )
@@ -46,6 +45,12 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
         _trace(run, comparison),
     ]
     return "\n\n".join(pieces) + "\n"
+
+
+def _hub_datasets(job: Job) -> list[str]:
+    """Ids of the corpora that come from the hub."""
+    paths = [path for it in job.recipe.corpora for path in ([it.path] if isinstance(it.path, str) else it.path)]
+    return list(dict.fromkeys(path.removeprefix("hf:") for path in paths if path.startswith("hf:")))
 
 
 def _results(comparison: Comparison) -> list[EvalResult]:
@@ -137,7 +142,7 @@ def _training(job: Job, run: Run) -> str:
 
 
 def _safety(sector: str) -> str:
-    path = Path(HOUSE) / "configs" / "sectors" / f"{sector}.yaml"
+    path = HOUSE / "configs" / "sectors" / f"{sector}.yaml"
     note = yaml.safe_load(path.read_text("utf-8"))["safety"]
     return f"## Limits\n\n{note['en']}\n\n{note['zh']}"
 

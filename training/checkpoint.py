@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import DataError, RecipeError
 from configs.progress import say
+from configs.records import packages
 from configs.store import crash_point, files_of, remove_folder, staged, verify_files, write_atomic
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def save(
         )
         save_file(_moments(trainable, optimizer), staging / "optimizer.safetensors")
         crash_point("train.checkpoint")
-        content = {"state": vars(state), "made_from": made_from, "files": files_of(staging)}
+        content = {"state": vars(state), "made_from": made_from, "packages": packages(), "files": files_of(staging)}
         write_atomic(staging / "state.json", json.dumps(content, indent=1))
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+    for old in _by_step(folder)[:-KEPT]:
         remove_folder(old)
 
 
@@ -74,7 +75,7 @@ def load_newest(
     Raises:
         RecipeError: the checkpoints were made from another recipe, corpus or base.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in reversed(_by_step(folder)):
         try:
             content = json.loads((path / "state.json").read_text("utf-8"))
             verify_files(path, content["files"])
@@ -87,8 +88,21 @@ def load_newest(
             continue
         _refuse_other_recipe(content["made_from"], made_from, folder)
         _restore(path, model, optimizer)
+        _tell_other_packages(content.get("packages", {}))
         return State(**content["state"])
     return None
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _tell_other_packages(before: dict[str, str]) -> None:
+    now = packages()
+    differing = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+    if differing:
+        say(f"  other packages than before the stop, so numbers may differ: {', '.join(differing)}")
 
 
 def _refuse_other_recipe(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import threading
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ class Guard:
         Raises:
             DivergedError: it is the third such step in a row.
         """
-        if all(abs(value) < float("inf") for value in (loss, grad_norm)):  # false for NaN too
+        if math.isfinite(loss) and math.isfinite(grad_norm):
             self.in_a_row = 0
             return False
         self.in_a_row += 1
@@ -46,7 +48,7 @@ class Guard:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into a request that `stop_if_asked` answers; a second one stops at once."""
+        """Note SIGINT and SIGTERM in `asked_by`, for the loop to honour; a second one leaves at once, like kill -9."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -59,7 +61,7 @@ class Guard:
 
     def _ask(self, number: int, _frame: Any) -> None:
         if self.asked_by:
-            raise KeyboardInterrupt
+            os._exit(128 + number)
         self.asked_by = number
         say("  stopping after this step (once more to stop at once)")
 
@@ -69,5 +71,5 @@ class Guard:
         return StoppedError(
             f"stopped by {name} after step {step}; the checkpoint is complete",
             signal_number=self.asked_by,
-            hint="Run the same command again to resume.",
+            hint="Do the same again to resume.",
         )

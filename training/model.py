@@ -78,7 +78,8 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     else:
         causal = load_weights(folder, dtype=torch.float32, attention=register())
     wrapper = _with_adapters(causal, train, job.recipe.base) if train.method == "lora" else None
-    causal.requires_grad_(True) if wrapper is None else None
+    if wrapper is None:
+        causal.requires_grad_(True)
     for parameter in causal.parameters():
         # Frozen weights are kept in the format of the products; trained ones stay float32 (master weights).
         if not parameter.requires_grad:

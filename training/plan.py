@@ -6,6 +6,8 @@ of counted tokens are marked `estimated`.
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from training.model import precision_of
 
 if TYPE_CHECKING:
     from configs.job import Job
+    from configs.recipe import Source
 
 BYTES_PER_TOKEN = 3.5
 """Bytes of text per token, English and Chinese about alike with vocabularies of 32k and more: the guess before counting."""
@@ -37,15 +40,15 @@ def plan(job: Job) -> dict[str, Any]:
     parameters = _parameters(job)
     steps = _steps(job, corpus, data["tokens"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = precision_of(job.recipe.train, device)
+    disk = _disk(job, parameters, data["tokens"])
     return {
         "data": data,
-        "training": steps
-        | parameters
-        | {"device": str(device), "precision": str(precision_of(job.recipe.train, device))[6:]},
+        "training": steps | parameters | {"device": str(device), "precision": str(precision).removeprefix("torch.")},
         "memory_gb": _memory(job, parameters, device),
-        "disk_gb": _disk(parameters, data["tokens"]),
-        "time": _time(parameters, steps["tokens"], device),
-        "warnings": _warnings(job, parameters, steps),
+        "disk_gb": disk,
+        "time": _time(parameters, steps["tokens"], device, precision),
+        "warnings": _warnings(job, parameters, steps, estimated=corpus is None) + _room(job, disk),
     }
 
 
@@ -62,7 +65,7 @@ def _guessed(job: Job) -> dict[str, Any]:
     sources: dict[str, dict[str, Any]] = {}
     for source in job.recipe.corpora:
         size = 0.0
-        for path in [source.path] if isinstance(source.path, str) else source.path:
+        for path in _paths(source):
             if path.startswith("hf:"):
                 continue
             packed = (".zip", ".gz", ".zst", ".tar", ".parquet", ".xlsx")
@@ -70,6 +73,10 @@ def _guessed(job: Job) -> dict[str, Any]:
         sources[source.name] = {"documents": None, "tokens": round(size / BYTES_PER_TOKEN), "repeats": None}
     tokens = sum(entry["tokens"] for entry in sources.values())
     return {"tokens": tokens, "documents": None, "estimated": True, "sources": sources}
+
+
+def _paths(source: Source) -> tuple[str, ...]:
+    return (source.path,) if isinstance(source.path, str) else source.path
 
 
 def _parameters(job: Job) -> dict[str, Any]:
@@ -131,23 +138,36 @@ def _memory(job: Job, parameters: dict[str, Any], device: torch.device) -> dict[
     return gigabytes | {"total": round(sum(parts.values()) / 1e9, 3)}
 
 
-def _disk(parameters: dict[str, Any], tokens: int) -> dict[str, float]:
+def _disk(job: Job, parameters: dict[str, Any], tokens: int) -> dict[str, float]:
+    """Gigabytes that a run may take at its fullest: while a checkpoint is written there is one more than are kept."""
     trainable = parameters["trainable_parameters"] * 4
+    merged = parameters["total_parameters"] * 4 if job.recipe.publish.merged else 0
     parts = {
         "corpus": tokens * (3 if parameters["vocabulary"] <= 2**16 else 5),
         "checkpoints": (KEPT + 1) * 3 * trainable,
+        "weights": trainable,
+        "release": trainable + merged,
     }
-    parts["weights"] = trainable
-    return {name: round(size / 1e9, 3) for name, size in parts.items()}
+    return {name: round(size / 1e9, 3) for name, size in (parts | {"total": sum(parts.values())}).items()}
 
 
-def _time(parameters: dict[str, Any], tokens: int, device: torch.device) -> dict[str, Any]:
-    """Hours from FLOPs and a matrix product measured now.
+def _room(job: Job, disk: dict[str, float]) -> list[str]:
+    """A warning where the run folder cannot be written, or has less room than the run may take."""
+    root = job.folder.root.resolve()
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    if not os.access(there, os.W_OK) or os.statvfs(there).f_flag & os.ST_RDONLY:
+        return [f"{there} cannot be written: choose another place with --runs DIR"]
+    free = shutil.disk_usage(there).free / 1e9
+    return [f"{disk['total']:.2f} GB needed in {there}, {free:.2f} GB free"] if free < disk["total"] else []
+
+
+def _time(parameters: dict[str, Any], tokens: int, device: torch.device, precision: torch.dtype) -> dict[str, Any]:
+    """Minutes from FLOPs and a matrix product measured now.
 
     FLOPs per token: 2 N forward, 2 N for the gradients of activations, 2 per trained parameter (Kaplan et al. 2020, 2.1).
     """
     flops = tokens * (4 * parameters["total_parameters"] + 2 * parameters["trainable_parameters"])
-    rate = _matrix_rate(device)
+    rate = _matrix_rate(device, precision)
     return {
         "flops": float(f"{flops:.3g}"),
         "matrix_products_gflops": round(rate / 1e9, 1),
@@ -155,10 +175,9 @@ def _time(parameters: dict[str, Any], tokens: int, device: torch.device) -> dict
     }
 
 
-def _matrix_rate(device: torch.device) -> float:
-    """FLOP/s of a 1024 x 1024 product on this device, over at least 0.2 seconds."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    left = torch.ones(1024, 1024, device=device, dtype=dtype)
+def _matrix_rate(device: torch.device, precision: torch.dtype) -> float:
+    """FLOP/s of a 1024 x 1024 product in the run's number format on this device, over at least 0.2 seconds."""
+    left = torch.ones(1024, 1024, device=device, dtype=precision)
     (left @ left).sum().item()
     started, products = time.perf_counter(), 0
     while time.perf_counter() - started < 0.2:
@@ -167,7 +186,7 @@ def _matrix_rate(device: torch.device) -> float:
     return products * 2 * 1024**3 / (time.perf_counter() - started)
 
 
-def _warnings(job: Job, parameters: dict[str, Any], steps: dict[str, Any]) -> list[str]:
+def _warnings(job: Job, parameters: dict[str, Any], steps: dict[str, Any], *, estimated: bool) -> list[str]:
     """What an expert would ask about before starting."""
     train, found = job.recipe.train, []
     text = any(source.text is not None for source in job.recipe.corpora)
@@ -182,6 +201,9 @@ def _warnings(job: Job, parameters: dict[str, Any], steps: dict[str, Any]) -> li
         )
     if train.method == "full" and train.learning_rate > 1e-4:
         found.append(f"learning rate {train.learning_rate:g} is one for LoRA; full tuning wants about a tenth of it")
+    hub = [source.name for source in job.recipe.corpora if any(path.startswith("hf:") for path in _paths(source))]
+    if hub and estimated:
+        found.append(f"{', '.join(hub)}: read from the hub, not counted here; `sectorlm prepare` counts")
     if steps["steps"] < 20:
         found.append(f"{steps['steps']} steps are few: lower train.batch_tokens")
     return found

@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from configs.base import base_folder, load_tokenizer
-from configs.errors import DataError, GateError, StorageError
+from configs.errors import GateError, RecipeError, StorageError
 from configs.progress import say
-from configs.records import Comparison, Corpus, Release, Run, changes, flat, made_by
+from configs.records import Comparison, Corpus, Release, Run, flat, made_by, stale
 from configs.store import crash_point, files_of, staged, verify_files, write_atomic
 from training.card import model_card
 
@@ -29,28 +29,29 @@ def publish(job: Job, *, push: bool = False) -> Release:
     """Make the release folder, verify that it loads, and push it where asked to.
 
     Raises:
+        RecipeError: a push was asked for, and the recipe names no repository.
         DataError: a record that the card quotes is missing or does not fit its files.
         GateError: a gate of the recipe was not met, or the release does not reproduce the run.
         StorageError: the hub refused the push; the local folder is complete.
     """
     started = time.monotonic()
+    if push and job.recipe.publish.push_to is None:
+        raise RecipeError("no repository to push to", where="publish.push_to", hint="Set publish.push_to: ORG/NAME.")
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
     run = Run.read(job.folder.run / "run.json")
     comparison = Comparison.read(job.folder.report / "comparison.json")
     settings = flat(job.recipe.publish, "publish") | flat(job.recipe.gates, "gates")
     settings.pop("publish.push_to")
-    inputs = {
-        "run": run.content(),
-        "comparison": comparison.content(),
-    }
+    inputs = {"run": run.content(), "comparison": comparison.content()}
     release = Release.read_if_there(job.folder.release / "release.json")
-    reasons = changes(release, settings, inputs) if release else []
+    reasons = stale(release, job.folder.release, settings, inputs) if release else []
     if release is not None and not reasons:
         say("publish: unchanged, kept")
     else:
         if reasons:
             say(f"publish again: {'; '.join(reasons)}")
         verify_files(job.folder.run, run.files)
+        verify_files(job.folder.report, comparison.files)
         gates = check_gates(job, comparison)
         with staged(job.folder.release) as staging:
             checks = _fill(staging, job, corpus, run)
@@ -70,7 +71,7 @@ def publish(job: Job, *, push: bool = False) -> Release:
             )
             release.write(staging / "release.json")
     if push:
-        _push(job)
+        _push(job, release)
     return release
 
 
@@ -128,6 +129,7 @@ def _fill(staging: Path, job: Job, corpus: Corpus, run: Run) -> dict[str, str]:
         from training.batches import Rows
         from training.merge import merge
 
+        verify_files(job.folder.corpus, corpus.files)
         (staging / "merged").mkdir()
         found = merge(job, Rows(job.folder.corpus, corpus), staging / "merged")
         checks["merged against base + adapter"] = (
@@ -177,33 +179,34 @@ def _reload(staging: Path, job: Job, run: Run) -> str:
     command = [sys.executable, "-P", "-c", FRESH, str(staging.resolve()), str(base), adapter, merged]
     done = subprocess.run(command, capture_output=True, text=True, cwd=staging, check=False)
     if done.returncode != 0:
+        told = done.stderr.strip().splitlines() or [
+            f"it was ended by signal {-done.returncode}, perhaps for want of memory"
+        ]
         raise GateError(
-            f"the release does not load in a fresh process: {done.stderr.strip().splitlines()[-1]}",
+            f"the release does not load in a fresh process: {told[-1]}",
             where=str(job.folder.release),
         )
     loaded = ("adapter on its base" if adapter else "model") + (" and merged weights" if merged else "")
     return f"{loaded} loaded and generated with plain transformers{' and peft' if adapter else ''}"
 
 
-def _push(job: Job) -> None:
-    """Upload the release in one commit, to a private repository unless the hub has it public already."""
-    import os
-
+def _push(job: Job, release: Release) -> None:
+    """Upload what the release vouches for in one commit, to a private repository unless it is there already."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
-    target = job.recipe.publish.push_to
-    if target is None:
-        raise DataError("no repository to push to", where="publish.push_to", hint="Set publish.push_to: ORG/NAME.")
-    api = HfApi(token=os.environ.get("HF_TOKEN"))
+    api, target = HfApi(), str(job.recipe.publish.push_to)
     try:
         api.create_repo(target, private=True, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=target, folder_path=job.folder.release, commit_message=f"SectorLM release {job.recipe.name}"
+            repo_id=target,
+            folder_path=job.folder.release,
+            allow_patterns=[*release.files, "release.json"],
+            commit_message=f"SectorLM release {job.recipe.name}",
         )
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's client, its network library and the disk each raise their own kinds
+        told = (str(error).strip().splitlines() or [""])[0]
         raise StorageError(
-            f"the push failed ({type(error).__name__}: {str(error).splitlines()[0]})",
+            f"the push failed ({type(error).__name__}: {told})",
             where=target,
             hint="The local release is complete; set HF_TOKEN, check the network, and run the same command again.",
         ) from error

@@ -17,9 +17,9 @@ import torch
 from accelerate import Accelerator
 
 from configs.base import base_digest, base_folder
-from configs.errors import DataError, MemoryExhaustedError
+from configs.errors import DataError, DivergedError, MemoryExhaustedError
 from configs.progress import say, track
-from configs.records import Corpus, CurvePoint, Run, changes, flat, made_by
+from configs.records import Corpus, CurvePoint, Run, flat, made_by, stale
 from configs.store import (
     crash_point,
     digest_file,
@@ -58,24 +58,27 @@ def train(job: Job) -> Run:
     settings, inputs = _made_from(job)
     done = Run.read_if_there(job.folder.run / "run.json")
     if done is not None:
-        reasons = changes(done, settings, inputs)
+        reasons = stale(done, job.folder.run, settings, inputs)
         if not reasons:
             say("train: unchanged, kept")
             return done
         say(f"train again: {'; '.join(reasons)}")
-        remove_folder(job.folder.run)
     verify_files(job.folder.corpus, corpus.files)
     check_fits(job, corpus.sequence_length)
+    if done is not None:
+        remove_folder(job.folder.run)
 
     loop = Loop.begin(job, corpus, settings | inputs)
     with loop.guard.watching(), track("train", loop.schedule.steps, "steps") as bar:
-        bar.done = loop.state.step
-        meter = Meter(job.folder.run / "metrics.jsonl", loop.state.step, bar)
+        bar.resume(loop.state.step)
+        meter = Meter(job.folder.run / "metrics.jsonl", loop.state, bar)
         while loop.state.step < loop.schedule.steps:
             loop.look(meter)
             loop.step(meter)
             loop.keep()
         loop.look(meter)
+        if loop.guard.asked_by:  # during that last look
+            loop.keep()
     return _finish(job, loop, settings, inputs, started)
 
 
@@ -108,7 +111,6 @@ class Loop:
     schedule: Schedule
     guard: Guard
     state: State
-    clock: float
 
     @classmethod
     def begin(cls, job: Job, corpus: Corpus, made_from: dict[str, Any]) -> Loop:
@@ -145,7 +147,6 @@ class Loop:
             schedule=schedule,
             guard=Guard(),
             state=state or State(),
-            clock=time.monotonic(),
         )
 
     def step(self, meter: Meter) -> None:
@@ -167,21 +168,23 @@ class Loop:
         rate = learning_rate(state.step, self.schedule.steps, recipe.learning_rate, recipe.warmup, recipe.final)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.guard.refuses(loss, grad_norm, state.step + 1, rows):
+        mean = loss / targets
+        if self.guard.refuses(mean, grad_norm, state.step + 1, rows):
             state.skipped += 1
         else:
             self.optimizer.step()
+            state.loss_last = mean
+            state.loss_first = mean if state.loss_first is None else state.loss_first
         self.optimizer.zero_grad(set_to_none=True)
         crash_point("train.step")
         seconds = time.monotonic() - started
         state.step += 1
         state.tokens += tokens
-        state.loss_last = loss / targets
-        state.loss_first = state.loss_last if state.loss_first is None else state.loss_first
-        figures = {"loss": round(state.loss_last, 6), "learning_rate": rate, "grad_norm": round(grad_norm, 6)}
+        state.seconds += seconds
+        figures = {"loss": round(mean, 6), "learning_rate": rate, "grad_norm": round(grad_norm, 6)}
         speed = {"tokens_per_second": round(tokens / seconds, 1), "seconds": round(seconds, 4)}
         meter.write(step=state.step, tokens=state.tokens, **figures, **speed)
-        meter.show(loss=f"{state.loss_last:.3f}", **{"tokens/s": f"{tokens / seconds:,.0f}"})
+        meter.show(loss=f"{mean:.3f}", **{"tokens/s": f"{tokens / seconds:,.0f}"})
 
     def look(self, meter: Meter) -> None:
         """Before the first step, every `validate_every` steps, and at the end: held-out loss of each channel."""
@@ -208,8 +211,6 @@ class Loop:
         """Write a checkpoint every `checkpoint_every` steps, and when asked to stop."""
         state = self.state
         if self.guard.asked_by or state.step % self.job.recipe.train.checkpoint_every == 0:
-            now = time.monotonic()
-            state.seconds, self.clock = state.seconds + now - self.clock, now
             folder = self.job.folder.run / "checkpoints"
             checkpoint.save(folder, self.model, self.optimizer, state, self.made_from)
         if self.guard.asked_by:
@@ -244,11 +245,13 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float, final: floa
 def _finish(job: Job, loop: Loop, settings: dict[str, Any], inputs: dict[str, str], started: float) -> Run:
     """Save the weights, then the record; drop the checkpoints, which hold the same weights."""
     folder, state = job.folder.run, loop.state
-    state.seconds += time.monotonic() - loop.clock
+    if state.loss_first is None:
+        raise DivergedError(f"not one of {state.step} steps had a finite loss", hint="Lower train.learning_rate.")
     weights = "adapter" if loop.wrapper is not None else "model"
     with staged(folder / weights) as staging:
         if loop.wrapper is not None:
-            loop.wrapper.save_pretrained(staging, safe_serialization=True)
+            # all-linear leaves the embeddings alone; PEFT would ask the hub whether they were resized
+            loop.wrapper.save_pretrained(staging, safe_serialization=True, save_embedding_layers=False)
             (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the release writes a real one
         else:
             _save_model(job, loop, staging)
@@ -267,12 +270,12 @@ def _finish(job: Job, loop: Loop, settings: dict[str, Any], inputs: dict[str, st
         trainable_parameters=sum(value.numel() for value in loop.model.trainable().values()),
         total_parameters=sum(value.numel() for value in loop.model.parameters()),
         steps=state.step,
-        epochs=round(state.step * loop.schedule.rows_per_step / loop.schedule.rows, 4),
+        epochs=round(loop.schedule.seen(state.step) / loop.schedule.rows, 4),
         tokens=state.tokens,
         seconds_training=round(state.seconds, 3),
         tokens_per_second=round(state.tokens / max(state.seconds, 1e-9), 1),
         peak_memory_bytes=peak_memory_bytes(loop.accelerator.device),
-        loss_first=state.loss_first or float("nan"),
+        loss_first=state.loss_first,
         loss_last=state.loss_last,
         curve=tuple(CurvePoint(**point) for point in state.curve),
         segments=state.segments,

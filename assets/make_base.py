@@ -18,6 +18,7 @@ HOUSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOUSE))
 
 from configs.base import CHATML  # noqa: E402 - the house is not installed when this runs from a bare clone
+from configs.exits import get_ready  # noqa: E402
 from configs.job import Job, find_files, roots_of  # noqa: E402
 from configs.load import load_recipe  # noqa: E402
 from configs.progress import say  # noqa: E402
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["tokenizer", "weights"], help="make one part")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run folder goes")
     asked = parser.parse_args()
+    get_ready()
     path = BASE / "recipe.yaml"
     recipe = load_recipe(path, [f"data=[{asked.data.resolve()}]"])
     roots = roots_of(recipe, path)

@@ -37,10 +37,8 @@ def base_folder(base: str, roots: tuple[Path, ...] = (HOUSE,), weights: bool = T
         UnsafeArtefactError: the weights are pickled, or the model wants to run its own code.
         StorageError: the hub cannot be reached and the model is not in the local cache.
     """
-    for root in (Path.cwd(), *roots):
-        folder = root / base
-        if folder.is_dir():
-            return _checked(folder.resolve(), weights=weights)
+    if (folder := local_folder(base, roots)) is not None:
+        return _checked(folder.resolve(), weights=weights)
     if base.count("/") != 1 or base.startswith((".", "/")):
         raise DataError(
             "no such base model",
@@ -48,6 +46,21 @@ def base_folder(base: str, roots: tuple[Path, ...] = (HOUSE,), weights: bool = T
             hint="Give a folder in Hugging Face format (config.json, tokenizer.json, *.safetensors) or a hub id ORG/NAME.",
         )
     return _checked(_download(base), weights=weights)
+
+
+def local_folder(base: str, roots: tuple[Path, ...]) -> Path | None:
+    """The folder that `base` names, from here or from a root; None where it must be a hub id."""
+    places = (root / base for root in (Path.cwd(), *roots))
+    return next((folder for folder in places if folder.is_dir()), None)
+
+
+def public_name(base: str) -> str:
+    """How records and cards that leave this machine name a base: a hub id or a relative path as it is, else its last part.
+
+    >>> public_name("Qwen/Qwen3-0.6B-Base"), public_name("/home/me/models/tiny")
+    ('Qwen/Qwen3-0.6B-Base', 'tiny')
+    """
+    return Path(base).name if Path(base).is_absolute() else base
 
 
 def _checked(folder: Path, *, weights: bool) -> Path:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from configs.base import local_folder, public_name
 from configs.store import HOUSE
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
     from huggingface_hub import ModelCardData
 
     languages = sorted({language for source in corpus.sources for language in source.language if language != "other"})
+    on_hub = local_folder(job.recipe.base, job.roots) is None
+    relation = "adapter" if run.weights == "adapter" else "finetune"
     data = ModelCardData(
         model_name=job.recipe.name,
-        base_model=job.recipe.base,
-        base_model_relation="adapter" if run.weights == "adapter" else "finetune",
+        base_model=job.recipe.base.partition("@")[0] if on_hub else None,
+        base_model_relation=relation if on_hub else None,
         library_name="peft" if run.weights == "adapter" else "transformers",
         pipeline_tag="text-generation",
         language=languages or None,
@@ -76,7 +79,7 @@ def _head(job: Job, run: Run) -> str:
         "scratch": "Weights trained from scratch in the shape of",
     }
     return (
-        f"# {job.recipe.name}\n\n{kind[run.method]} `{run.base}`, tuned on the corpora below for the sector "
+        f"# {job.recipe.name}\n\n{kind[run.method]} `{public_name(run.base)}`, tuned on the corpora below for the sector "
         f"**{job.recipe.sector.replace('_', ' ')}** with SectorLM. Stated use: {job.recipe.use}."
     )
 
@@ -85,7 +88,7 @@ def _usage(job: Job, run: Run) -> str:
     if run.weights != "adapter":
         code = 'model = AutoModelForCausalLM.from_pretrained("RELEASE")'
     else:
-        code = f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{run.base}"), "RELEASE")'
+        code = f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{public_name(run.base)}"), "RELEASE")'
         if job.recipe.publish.merged:
             code += '\n# or, without peft and without the base:\nmodel = AutoModelForCausalLM.from_pretrained("RELEASE/merged")'
     imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
@@ -149,6 +152,10 @@ def _safety(sector: str) -> str:
 
 def _trace(run: Run, comparison: Comparison) -> str:
     lines = ["## Trace\n", f"- base weights: sha256 {run.base_digest}", f"- weights: sha256 {run.weights_digest}"]
-    lines += [f"- {label}: sha256 {digest}" for label, digest in (*run.inputs.items(), *comparison.inputs.items())]
+    lines += [
+        f"- {label}: sha256 {digest}"
+        for label, digest in (*run.inputs.items(), *comparison.inputs.items())
+        if not label.startswith("base ")  # named above; its label may hold a path of this machine
+    ]
     packages = ", ".join(f"{name} {version}" for name, version in run.made.packages.items())
     return "\n".join([*lines, f"- made with SectorLM {run.made.sectorlm}, Python {run.made.python}, {packages}"])

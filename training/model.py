@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from configs.base import base_folder, load_weights, read_config
+from configs.base import base_folder, load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
 from training.attention import register
 from training.batches import Batch, derived_seed
@@ -77,7 +77,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         causal = _from_config(folder)
     else:
         causal = load_weights(folder, dtype=torch.float32, attention=register())
-    wrapper = _with_adapters(causal, train, job.recipe.base) if train.method == "lora" else None
+    wrapper = _with_adapters(causal, train, public_name(job.recipe.base)) if train.method == "lora" else None
     if wrapper is None:
         causal.requires_grad_(True)
     for parameter in causal.parameters():

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from configs.base import base_folder, load_tokenizer
+from configs.base import base_folder, load_tokenizer, public_name
 from configs.errors import GateError, RecipeError, StorageError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Release, Run, flat, made_by, stale
@@ -65,7 +65,7 @@ def publish(job: Job, *, push: bool = False) -> Release:
                 files=files_of(staging),
                 made=made_by("training", started),
                 sector=job.recipe.sector,
-                base=job.recipe.base,
+                base=public_name(job.recipe.base),
                 checks=checks,
                 gates=gates,
             )
@@ -141,11 +141,16 @@ def _fill(staging: Path, job: Job, corpus: Corpus, run: Run) -> dict[str, str]:
         tokenizer.save_pretrained(place)
         generation.save_pretrained(place)
     shutil.copy2(job.folder.report / "report.html", staging / "report.html")
-    write_atomic(
-        staging / "recipe.json", json.dumps(job.recipe.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-    )
+    write_atomic(staging / "recipe.json", _public_recipe(job) + "\n")
     checks["stop tokens"] = ", ".join(tokenizer.convert_ids_to_tokens(stops))
     return checks
+
+
+def _public_recipe(job: Job) -> str:
+    """The recipe as JSON, without absolute paths of this machine."""
+    tree = job.recipe.model_dump(mode="json")
+    named = {"base": public_name(job.recipe.base), "data": [public_name(folder) for folder in job.recipe.data]}
+    return json.dumps(tree | named, indent=1, ensure_ascii=False)
 
 
 FRESH = """

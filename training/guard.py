@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import DivergedError, StoppedError
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
 PATIENCE = 3
 """Non-finite steps in a row before the run is given up; one alone is a bad batch, three are a bad run."""
+M_MMAP_THRESHOLD = -3
+"""glibc's name for the option (malloc.h)."""
+MMAP_BYTES = 2**20
+"""Blocks from here on come from the system and go back to it: activations do, small bookkeeping does not."""
+
+
+def steady_memory() -> None:
+    """Give large blocks back to the system when they are freed, so that a long run on a CPU does not grow.
+
+    glibc raises its mmap threshold as large blocks are freed, and packed batches, whose sizes all differ, then leave holes
+    in the heap: measured on a 2.8M-parameter base, 1.7 GB after 12 micro-batches and growing, against a steady 0.9 GB with
+    the threshold fixed (mallopt(3), M_MMAP_THRESHOLD). Does nothing where the C library has no mallopt.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 class Guard:

@@ -32,7 +32,7 @@ from configs.store import (
 from training import checkpoint
 from training.batches import Rows, Schedule, derived_seed, epochs_of
 from training.checkpoint import State
-from training.guard import Guard
+from training.guard import Guard, steady_memory
 from training.meter import Meter, peak_memory_bytes
 from training.model import PackedModel, build, check_fits
 
@@ -116,6 +116,7 @@ class Loop:
     def begin(cls, job: Job, corpus: Corpus, made_from: dict[str, Any]) -> Loop:
         """Build the model, the optimiser and the schedule, and resume where the newest good checkpoint stands."""
         recipe = job.recipe.train
+        steady_memory()
         accelerator = Accelerator()
         model, wrapper = build(job, accelerator.device)
         decayed = [value for value in model.trainable().values() if value.ndim >= 2]

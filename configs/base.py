@@ -57,7 +57,7 @@ def local_folder(base: str, roots: tuple[Path, ...]) -> Path | None:
 def public_name(base: str) -> str:
     """How records and cards that leave this machine name a base: a hub id or a relative path as it is, else its last part.
 
-    >>> public_name("Qwen/Qwen3-0.6B-Base"), public_name("/home/me/models/tiny")
+    >>> public_name("Qwen/Qwen3-0.6B-Base"), public_name("/models/tiny")
     ('Qwen/Qwen3-0.6B-Base', 'tiny')
     """
     return Path(base).name if Path(base).is_absolute() else base

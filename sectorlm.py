@@ -156,11 +156,14 @@ def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
 
     Example: sectorlm run finance.yaml
     """
+    from configs.base import base_folder
     from configs.progress import say
     from configs.stages import STAGES, open_job, working
     from configs.view import Found
 
     job = open_job(recipe, sets, runs)
+    # A base that cannot be read is known now, not after the corpus is made.
+    base_folder(job.recipe.base, job.roots, weights=job.recipe.train.method != "scratch")
     report = job.folder.report / "report.html"
     with working(job, "prepare", recipe, sets):
         made = {stage: _page(stage)(job) for stage in list(PAGES)[:-1]}

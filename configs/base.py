@@ -80,7 +80,26 @@ def _checked(folder: Path, *, weights: bool) -> Path:
                 hint="Convert them once, on a machine you trust: model.save_pretrained(FOLDER) writes safetensors.",
             )
         raise DataError("no *.safetensors in the base model's folder", where=str(folder))
+    for path in folder.glob("*.safetensors") if weights else ():
+        _check_header(path)
     return folder
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a file that cannot be safetensors before hours of other work: 8 bytes of length, then that much JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        whole = length + 8 <= path.stat().st_size
+        try:
+            header = json.loads(file.read(length)) if whole else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise DataError(
+            "not a safetensors file, or cut off",
+            where=str(path),
+            hint="Copy or download it again, and compare its size with the source's.",
+        )
 
 
 def _download(base: str) -> Path:

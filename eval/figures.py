@@ -88,7 +88,7 @@ def curve(series: Sequence[Series], x_name: str, y_name: str) -> Markup:
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers that span low to high (Heckbert 1990, "Nice numbers for graph labels").
 
-    >>> ticks(0.0, 9.0)
+    >>> [float(tick) for tick in ticks(0, 9)]
     [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     """
     rough = (high - low) / about or 1.0

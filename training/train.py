@@ -32,7 +32,7 @@ from configs.store import (
 from training import checkpoint
 from training.batches import Rows, Schedule, derived_seed, epochs_of
 from training.checkpoint import State
-from training.guard import Guard, steady_memory
+from training.guard import Guard, release_memory
 from training.meter import Meter, peak_memory_bytes
 from training.model import PackedModel, build, check_fits
 
@@ -116,7 +116,6 @@ class Loop:
     def begin(cls, job: Job, corpus: Corpus, made_from: dict[str, Any]) -> Loop:
         """Build the model, the optimiser and the schedule, and resume where the newest good checkpoint stands."""
         recipe = job.recipe.train
-        steady_memory()
         accelerator = Accelerator()
         model, wrapper = build(job, accelerator.device)
         decayed = [value for value in model.trainable().values() if value.ndim >= 2]
@@ -178,6 +177,7 @@ class Loop:
             state.loss_first = mean if state.loss_first is None else state.loss_first
         self.optimizer.zero_grad(set_to_none=True)
         crash_point("train.step")
+        release_memory(state.step)
         seconds = time.monotonic() - started
         state.step += 1
         state.tokens += tokens

@@ -9,12 +9,11 @@ import ast
 import json
 from collections import Counter
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError, did_you_mean
 from configs.job import find_files
-from configs.store import digest_file, digest_json
+from configs.store import digest_file, digest_json, hashed
 from configs.template import template
 
 if TYPE_CHECKING:
@@ -88,11 +87,6 @@ def read_items(
         chosen = sorted(items, key=lambda item: hashed(seed, f"limit {task.task}", item.digest))[:limit]
         items = sorted(chosen, key=lambda item: item.row)
     return items, refused
-
-
-def hashed(seed: int, purpose: str, name: str) -> int:
-    """The random number that belongs to (seed, purpose, name): 64 bits of its sha256."""
-    return int.from_bytes(sha256(f"{seed}:{purpose}:{name}".encode()).digest()[:8])
 
 
 def split_files(task: Task, split: str, roots: tuple[Path, ...]) -> list[Path]:

@@ -116,6 +116,11 @@ def digest_folder(folder: Path, patterns: tuple[str, ...] = ("*",)) -> str:
     return digest_json({name: digest_file(folder / name) for name in names})
 
 
+def hashed(seed: int, purpose: str, name: object) -> int:
+    """The random number that belongs to (seed, purpose, name): 64 bits of its sha256."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{purpose}:{name}".encode()).digest()[:8])
+
+
 # ---------------------------------------------------------------- atomic writes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from configs import items
+from configs import store
 from data_prep.ledger import Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ ENOUGH = 5
 
 def hashed(seed: int, purpose: str, name: str) -> float:
     """The random number in [0, 1) that belongs to (seed, purpose, name)."""
-    return items.hashed(seed, purpose, name) / 2**64
+    return store.hashed(seed, purpose, name) / 2**64
 
 
 def limited(documents: Sequence[Document], sources: Sequence[Source], seed: int) -> Iterator[Verdict]:

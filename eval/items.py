@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.chat import ChatTokenizer
-from configs.items import Item, hashed
-from configs.store import digest_json
+from configs.store import digest_json, hashed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
+    from configs.items import Item
     from configs.task import Task
 
 

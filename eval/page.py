@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.items import hashed
+from configs.store import hashed
 from eval.figures import Series, curve, forest
 from eval.score import right
 from eval.words import NAMES, OUT_OF_HUNDRED, cost, headline, interval, p_value, shown, signed

@@ -8,7 +8,6 @@ micro-batch is one packed row without padding: the segments of its rows side by 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from configs.errors import DataError
+from configs.store import hashed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,5 +161,4 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 def derived_seed(seed: int, purpose: str, item: object) -> int:
     """A 63-bit seed for one purpose and item, independent of everything drawn before."""
-    digest = hashlib.sha256(f"{seed}:{purpose}:{item}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return hashed(seed, purpose, item) >> 1

@@ -55,7 +55,7 @@ def train(job: Job) -> Run:
     """
     started = time.monotonic()
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
-    settings, inputs = _made_from(job)
+    settings, inputs = _made_from(job, corpus)
     done = Run.read_if_there(job.folder.run / "run.json")
     if done is not None:
         reasons = stale(done, job.folder.run, settings, inputs)
@@ -82,7 +82,7 @@ def train(job: Job) -> Run:
     return _finish(job, loop, settings, inputs, started)
 
 
-def _made_from(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
+def _made_from(job: Job, corpus: Corpus) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings and inputs that decide whether a run must be done again."""
     recipe = job.recipe
     settings = flat(recipe.train, "train") | {"seed": recipe.seed}
@@ -90,7 +90,7 @@ def _made_from(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
         settings.pop(cadence)
     folder = base_folder(recipe.base, job.roots, weights=recipe.train.method != "scratch")
     inputs = {
-        "corpus": Corpus.read(job.folder.corpus / "corpus.json").content(),
+        "corpus": corpus.content(),
         f"base {recipe.base}": base_digest(folder),
     }
     return settings, inputs

@@ -26,6 +26,23 @@ Sector = Literal[
 ]
 SECTORS: tuple[str, ...] = get_args(Sector)
 """The twelve sectors of the plan "Data Factor of Production x" (2024-2026), in its order."""
+Format = Literal[
+    "auto",
+    "json",
+    "jsonl",
+    "csv",
+    "tsv",
+    "text",
+    "markdown",
+    "rst",
+    "html",
+    "xml",
+    "parquet",
+    "arrow",
+    "xlsx",
+    "pdf",
+    "docx",
+]
 Share = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -46,7 +63,7 @@ class Source(Part):
     `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name` is a Hugging Face data set."""
     licence: str
     """SPDX identifier (`CC-BY-4.0`) or one of the names that `sectorlm check` lists (`public-domain`, `research-only`)."""
-    format: Literal["auto", "json", "jsonl", "csv", "tsv", "text", "markdown", "xml", "parquet", "xlsx"] = "auto"
+    format: Format = "auto"
     """Form of the files; `auto` goes by the name and then by the content."""
     encoding: str = "auto"
     """Text encoding; `auto` tries UTF-8, UTF-16 by its mark, GB18030 and Latin-1, and the ledger says which it was."""
@@ -64,8 +81,16 @@ class Source(Part):
     """Jinja template of the question; with `answer`. Only the answer's tokens are supervised."""
     answer: str | None = None
     """Jinja template of the answer; the end mark after it is supervised too."""
+    chosen: str | None = None
+    """Jinja template of the preferred answer, with `prompt` and `rejected`: it is learnt like an answer."""
+    rejected: str | None = None
+    """Jinja template of the answer that `chosen` is preferred to; kept beside it, never learnt."""
     messages: str | None = None
-    """Name of the field that holds a conversation: a list of {role, content} or {from, value}."""
+    """Name of the field that holds a conversation: a list of {role, content}, {from, value} or plain texts in turn."""
+    compose: tuple[Literal["reading", "articles", "table"], ...] = ()
+    """Exercises that are made from each document by rules and follow it: `reading` (comprehension tasks after Cheng et
+    al. 2024, "Adapting Large Language Models via Reading Comprehension"), `articles` (questions on the articles of a
+    law), `table` (questions on the columns of a record)."""
     group: str | None = None
     """Jinja template of a key: records with the same key never stand on both sides of the validation split."""
     channel: Literal["sector", "general"] = "sector"
@@ -82,16 +107,45 @@ class Source(Part):
     language: tuple[Literal["en", "zh", "other"], ...] = ()
     """Languages as declared."""
     grade: Literal["general", "important", "core"] = "general"
-    """Data grade after GB/T 43697-2024; `core` is never used for training."""
+    """Data grade after GB/T 43697-2024; `core` is never used for training, `important` never for a commercial release."""
+    time: str = ""
+    """When the data was made, as a year, a date or a span: `1996/2024`."""
+    purpose: tuple[Literal["research", "commercial"], ...] = ()
+    """What its holder allows it to be used for, where that is narrower than the licence."""
+    consent: str = ""
+    """How the persons that the data is about agreed to its use, or why they need not."""
+    personal: Literal["mask", "drop", "report", "off"] = "mask"
+    """What happens to personal data: a mark of its kind stands in its place, the document is left out, or it is only
+    counted; `off` does not look."""
+    rules: dict[str, float | bool] = Field(default_factory=dict)
+    """Thresholds of this source that differ from `prepare.rules`; `false` turns a rule off."""
 
     @model_validator(mode="after")
     def _one_shape(self) -> Source:
-        shapes = [self.text is not None, self.prompt is not None or self.answer is not None, self.messages is not None]
-        if sum(shapes) != 1:
-            raise ValueError("give exactly one of: text | prompt and answer | messages")
-        if (self.prompt is None) != (self.answer is None):
+        pair = self.chosen is not None or self.rejected is not None
+        asked = self.prompt is not None or self.answer is not None or pair
+        if sum([self.text is not None, asked, self.messages is not None]) != 1:
+            raise ValueError("give exactly one of: text | prompt and answer | prompt, chosen and rejected | messages")
+        if asked and not pair and (self.prompt is None or self.answer is None):
             raise ValueError("prompt and answer belong together: one of them is missing")
+        if pair and (self.prompt is None or self.chosen is None or self.rejected is None or self.answer is not None):
+            raise ValueError("prompt, chosen and rejected belong together, without answer")
         return self
+
+
+class Receipt(Part):
+    """What a source may lose before the stage fails, before any GPU hour; an unset limit is not checked."""
+
+    max_dropped: float | None = Field(default=None, ge=0, le=1)
+    """Part of a source's rows that may be dropped or refused; rows that are not selected do not count."""
+    max_truncated: float | None = Field(default=None, ge=0, le=1)
+    """Part of a source's tokens that `overlong: truncate` may cost."""
+    min_supervised: float | None = Field(default=None, ge=0, le=1)
+    """Part of the training tokens that must be targets of the loss."""
+    max_padding: float | None = Field(default=None, ge=0, le=1)
+    """Part of the training rows that may stay empty."""
+    min_tokens: int | None = Field(default=None, ge=1)
+    """Training tokens that there must be, over all sources."""
 
 
 class Prepare(Part):
@@ -119,6 +173,18 @@ class Prepare(Part):
     sentences were drawn from (Brown et al. 2020, appendix C, cuts out 200 characters on each side)."""
     ngram: int = Field(default=13, ge=5, le=50)
     """Words (English) or characters (Chinese) in a row that count as a leak; 13 after Brown et al. 2020 (GPT-3), appendix C."""
+    near_duplicates: float | None = Field(default=0.8, ge=0.5, lt=1)
+    """Documents whose sets of five-unit shingles (words, or Chinese characters) overlap by this much (Jaccard) count as
+    one; the first stays. `null` looks for exact duplicates only."""
+    repeated_passages: int | None = Field(default=8, ge=2)
+    """A paragraph that stands in more than this many documents of plain text is boilerplate: the first keeps it, it is
+    cut out of the others. `null` cuts nothing."""
+    rules: dict[str, float | bool] = Field(default_factory=dict)
+    """Thresholds of the quality rules by name; `false` turns one off. data_prep/quality.py has the table."""
+    exclude: tuple[str, ...] = ()
+    """Removal requests: ids of documents, or patterns of their text after `text:`; what matches is left out and counted."""
+    receipt: Receipt = Receipt()
+    """Limits that fail the stage."""
 
 
 class Train(Part):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from configs.recipe import Prepare
+    from data_prep.documents import Document
     from data_prep.ledger import Ledger
-    from data_prep.read import Document
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 """Control characters of Unicode (category Cc) but tab, line feed, form feed, return and next line, and the byte-order mark."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from configs.items import Item
     from configs.job import Job
     from configs.recipe import Prepare
+    from data_prep.documents import Document
     from data_prep.ledger import Ledger
-    from data_prep.read import Document
 
 CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han, as inside of a regular expression's brackets."""

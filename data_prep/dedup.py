@@ -12,7 +12,7 @@ from data_prep.ledger import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from data_prep.read import Document
+    from data_prep.documents import Document
 
 
 def normal_form(text: str) -> str:

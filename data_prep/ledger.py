@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from configs.recipe import Source
     from configs.records import Corpus
-    from data_prep.read import Document
+    from data_prep.documents import Document
 
 
 class Verdict(NamedTuple):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configs.job import Job
-    from data_prep.read import Document
+    from data_prep.documents import Document
 
 SHOWN = 5
 """Reasons for doing the stage again that are printed."""

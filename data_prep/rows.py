@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configs.recipe import Recipe
+    from data_prep.documents import Document
     from data_prep.ledger import Ledger
-    from data_prep.read import Document
 
 
 class Stored(NamedTuple):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from configs.recipe import Source
-    from data_prep.read import Document
+    from data_prep.documents import Document
 
 ENOUGH = 5
 """A channel with fewer documents may stay without validation."""

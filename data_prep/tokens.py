@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from data_prep.read import Document
+    from data_prep.documents import Document
 
 BATCH_CHARACTERS = 1 << 20
 """Text that is tokenised at once."""

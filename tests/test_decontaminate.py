@@ -8,8 +8,8 @@ from configs.chat import Message
 from configs.items import Item
 from configs.recipe import Prepare, Source
 from data_prep.decontaminate import Benchmark, find_leaks, units_of, without
+from data_prep.documents import Document
 from data_prep.ledger import Ledger
-from data_prep.read import Document
 
 PASSAGE = "a b c d e f g h i j k l m n"  # 14 words: two runs of 13
 

@@ -163,7 +163,7 @@ def test_an_asked_question_and_its_gold_are_the_tokens_of_the_same_pair_in_train
     tiny_base, folder, template, question, answer
 ):
     """In plain form (no template) and in chat form; training adds the end mark of the answer, which is not asked for."""
-    from data_prep.read import Document
+    from data_prep.documents import Document
     from data_prep.tokens import Encoder
 
     tokenizer = load_tokenizer(tiny_base if folder == "tiny" else HOUSE / folder)

@@ -6,9 +6,9 @@ import pytest
 
 from configs.errors import RecipeError
 from configs.recipe import Source
+from data_prep.documents import Document
 from data_prep.mix import repeat, repeats_for
 from data_prep.pack import Piece, cut, pack
-from data_prep.read import Document
 from data_prep.split import key_of, limited, split
 
 

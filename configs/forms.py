@@ -1,202 +1,26 @@
 """The forms of files: each turns a stream of bytes into records, and counts what it must refuse.
 
 A form is a function `(member, ask, reading) -> (record, position)...`; a record is what stands in the file, before
-`records:` looks inside of it. Memory is bounded by one record for JSON Lines and tables, by one file for the others.
+`records:` looks inside of it. Memory is bounded by one record for lists and tables, by one file for the others.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
 
-from configs.archives import HEAD_BYTES, Member
-from configs.errors import DataError
-from configs.reading import Ask, Found, Reading, decoded, encodes, lines_of, text_of, trouble_of
-from configs.tables import read_csv, read_parquet, read_xlsx
+from configs.archives import Member
+from configs.errors import DataError, UnsafeArtefactError
+from configs.markup import read_html, read_rst
+from configs.nested import is_jsonl, read_json, read_jsonl, read_xml
+from configs.pages import read_docx, read_pdf
+from configs.reading import Ask, Found, Reading
+from configs.tables import read_arrow, read_csv, read_parquet, read_xlsx
+from configs.texts import read_text
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
+__all__ = ["ENDINGS", "FORMS", "WHOLE", "form_of", "is_jsonl", "kind_of"]
 
 Form = Callable[[Member, Ask, Reading], Found]
-
-
-def read_text(member: Member, ask: Ask, reading: Reading) -> Found:
-    """The whole file is one record: `text`, `title` (its name without the ending) and `file`."""
-    content = decoded(member, ask, reading).read(ask.max_record_bytes + 1)
-    if (trouble := trouble_of(content, ask)) is not None:
-        reading.refuse(trouble, member.where)
-        return
-    name = member.where.rpartition("!")[2]
-    title = name.rpartition("/")[2].rpartition(".")[0] or name
-    yield {"text": content, "title": title, "file": name}, 0
-
-
-# ---------------------------------------------------------------- JSON
-
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-class _Twice(dict[str, Any]):
-    """An object in which a key stood twice; `key` is the first of them."""
-
-    key = ""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    once = dict(pairs)
-    if len(once) == len(pairs):
-        return once
-    names = [name for name, _ in pairs]
-    twice = _Twice(once)
-    twice.key = next(name for name in names if names.count(name) > 1)
-    return twice
-
-
-def _flaw(value: Any) -> str | None:
-    """A key that stands twice or a lone surrogate, anywhere in `value`."""
-    if isinstance(value, str):
-        return None if encodes(value) else "lone surrogate"
-    if isinstance(value, _Twice):
-        return "duplicate key"
-    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((flaw for part in inner if (flaw := _flaw(part)) is not None), None)
-
-
-class _Parser:
-    """A JSON decoder that knows whether a closer look for flaws is needed."""
-
-    def __init__(self) -> None:
-        self.suspicious = False
-        self.decode = json.JSONDecoder(object_pairs_hook=self._object).decode
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = _object(pairs)
-        self.suspicious = self.suspicious or isinstance(made, _Twice)
-        return made
-
-    def parse(self, text: str) -> Any:
-        self.suspicious = SURROGATE.search(text) is not None
-        return self.decode(text)
-
-
-def read_jsonl(member: Member, ask: Ask, reading: Reading) -> Found:
-    """One JSON value per line; empty lines are passed over."""
-    parser = _Parser()
-    for line, number in lines_of(decoded(member, ask, reading), ask, reading, member.where):
-        if not line.strip():
-            continue
-        where = f"{member.where}:{number}"
-        if (trouble := trouble_of(line, ask)) is not None:
-            reading.refuse(trouble, where)
-            continue
-        try:
-            value = parser.parse(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            if not line.endswith("\n"):
-                reading.refuse("last line looks cut off", where)
-            else:
-                reading.refuse("malformed JSON", where, _place(error))
-            continue
-        if parser.suspicious and (flaw := _flaw(value)) is not None:
-            reading.refuse(flaw, where)
-            continue
-        yield value, number
-
-
-def _place(error: Exception) -> str:
-    return f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-
-
-def read_json(member: Member, ask: Ask, reading: Reading) -> Found:
-    """A list (its elements are the records) or one object; JSON Lines under the wrong name are recognised."""
-    if _is_jsonl(member.stream.peek(HEAD_BYTES)[:HEAD_BYTES]):  # type: ignore[attr-defined]
-        yield from read_jsonl(member, ask, reading)
-        return
-    text = text_of(member, ask, reading)
-    if not text.strip():
-        return
-    parser = _Parser()
-    try:
-        value = parser.parse(text)
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip()) - 1
-        reason = "looks cut off" if cut else f"is not JSON: column {error.colno}: {error.msg}"
-        raise DataError(f"the file {reason}", where=f"{member.where}:{error.lineno}") from error
-    except RecursionError as error:
-        raise DataError("the JSON is nested too deeply", where=member.where) from error
-    large = len(text) * 4 > ask.max_record_bytes
-    for position, record in enumerate(value, 1) if isinstance(value, list) else ((0, value),):
-        flaw = _flaw(record) if parser.suspicious else None
-        if flaw is None and large and isinstance(value, list):
-            flaw = trouble_of(json.dumps(record, ensure_ascii=False), ask)
-        if flaw is not None:
-            reading.refuse(flaw, f"{member.where}:{position}")
-        else:
-            yield record, position
-
-
-def _is_jsonl(head: bytes) -> bool:
-    """The first line is a whole object and another one follows."""
-    first, _, rest = head.lstrip(b"\xef\xbb\xbf \r\n\t").partition(b"\n")
-    if not first.startswith(b"{") or not rest.lstrip().startswith(b"{"):
-        return False
-    try:
-        json.loads(first)
-    except ValueError:
-        return False
-    return True
-
-
-# ---------------------------------------------------------------- XML
-
-
-def read_xml(member: Member, ask: Ask, reading: Reading) -> Found:
-    """The root element as one record.
-
-    An element with children becomes an object of its attributes and children; one without, or with words between its
-    children (`<p>Take <b>one</b> daily.</p>`), becomes its whole text, and its attributes stand beside it as
-    `Tag_attribute`; repeated tags become a list. expat >= 2.4.1 stops entity bombs.
-    """
-    from xml.etree import ElementTree
-
-    text = text_of(member, ask, reading)
-    if not text.strip():
-        return
-    try:
-        root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1))
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        reading.refuse("malformed XML", f"{member.where}:{line}", f"column {column}: {error}")
-        return
-    yield _element(root), 0
-
-
-def _element(element: Element) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(element.attrib)
-    repeated: set[str] = set()
-    for child in element:
-        tag = child.tag.rpartition("}")[2]
-        plain = not len(child) or _has_words(child)
-        value = "".join(child.itertext()).strip() if plain else _element(child)
-        if plain:
-            fields.update({f"{tag}_{name}": content for name, content in child.attrib.items()})
-        if tag not in fields:
-            fields[tag] = value
-        elif tag in repeated:
-            fields[tag].append(value)
-        else:
-            fields[tag] = [fields[tag], value]
-            repeated.add(tag)
-    return fields
-
-
-def _has_words(element: Element) -> bool:
-    """Whether words stand beside the children of an element."""
-    return any(text and not text.isspace() for text in (element.text, *(child.tail for child in element)))
-
-
 FORMS: dict[str, Form] = {
     "json": read_json,
     "jsonl": read_jsonl,
@@ -204,10 +28,17 @@ FORMS: dict[str, Form] = {
     "tsv": read_csv,
     "text": read_text,
     "markdown": read_text,
+    "rst": read_rst,
+    "html": read_html,
     "xml": read_xml,
     "parquet": read_parquet,
+    "arrow": read_arrow,
     "xlsx": read_xlsx,
+    "pdf": read_pdf,
+    "docx": read_docx,
 }
+WHOLE = frozenset({"text", "markdown", "rst", "html", "pdf", "docx", "xlsx"})
+"""Forms whose records are no nested data: `records` means something else to them, if anything."""
 ENDINGS = {
     ".json": "json",
     ".jsonl": "jsonl",
@@ -215,10 +46,62 @@ ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".txt": "text",
-    ".rst": "text",
+    ".rst": "rst",
     ".md": "markdown",
     ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
     ".xml": "xml",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".xlsx": "xlsx",
+    ".pdf": "pdf",
+    ".docx": "docx",
 }
+BEGINNINGS = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"%PDF-", "pdf"), (b"{", "json"), (b"[", "json"))
+MARKUP = (
+    b"<!doctype html",
+    b"<html",
+    b"<sec-document>",
+    b"<submission>",
+    b"<ims-document>",
+    b"-----begin privacy-enhanced",
+)
+"""How web pages and filings to the SEC begin, whatever their name."""
+
+
+def form_of(member: Member) -> str:
+    """By the ending, and by how the file begins: a filing named .txt is one; without a known ending it is text.
+
+    Raises:
+        UnsafeArtefactError: it begins like a pickle.
+        DataError: it begins like a script, or is the old binary form of an office document.
+    """
+    head = member.head.lstrip()
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        raise UnsafeArtefactError("is a pickle, which runs code when opened", where=member.where)
+    if head.startswith(b"#!/"):
+        raise UnsafeArtefactError("is a script, not a data set; nothing is run here", where=member.where)
+    if head.startswith(b"\xd0\xcf\x11\xe0"):
+        raise DataError(
+            "an office document of the old binary form", where=member.where, hint="Save it as docx or xlsx."
+        )
+    ending = PurePosixPath(member.name.lower()).suffix
+    known = ENDINGS.get(ending)
+    if known in (None, "text"):
+        start = head[:4096].lower()
+        if start.startswith(MARKUP) or (start.startswith(b"<document>") and b"<type>" in start):
+            return "html"
+    if known is not None:
+        return known
+    return next((form for beginning, form in BEGINNINGS if head.startswith(beginning)), "text")
+
+
+def kind_of(form: str) -> str:
+    """Forms whose rows have the same fields, so that they may stand in one source."""
+    if form in WHOLE - {"xlsx"}:
+        return "text"
+    return {"jsonl": "json", "tsv": "csv"}.get(form, form)

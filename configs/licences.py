@@ -1,4 +1,4 @@
-"""Licences: what each name allows, and whether a recipe's use is among it.
+"""Licences, grades and purposes: what each source allows, and whether a recipe's use is among it.
 
 Names are SPDX identifiers (spdx.org/licenses) in any case, and a few words for what has no identifier. The table says
 what a reader of the licence would say in one word; it is no legal advice.
@@ -7,12 +7,14 @@ what a reader of the licence would say in one word; it is no legal advice.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from configs.errors import PolicyError, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
-    from configs.recipe import Recipe, Source
+    from collections.abc import Sequence
+
+    from configs.recipe import Recipe
 
 Kind = Literal["public-domain", "permissive", "share-alike", "copyleft", "noncommercial", "research-only", "unknown"]
 
@@ -95,43 +97,85 @@ def licence_kind(name: str) -> Kind:
     Raises:
         RecipeError: the name is not in the table.
     """
+    return KINDS[licence_name(name).lower()]
+
+
+def licence_name(name: str) -> str:
+    """The name of the table that a licence is meant by.
+
+    >>> licence_name("cc by 4.0")
+    'CC-BY-4.0'
+
+    Raises:
+        RecipeError: the name is not in the table.
+    """
     key = re.sub(r"[\s_]+", "-", name.strip().lower())
-    kind = KINDS.get(key)
-    if kind is not None:
-        return kind
+    if key in NAMES:
+        return NAMES[key]
     near = did_you_mean(key, KINDS)
     hint = re.sub(r"mean (\S+)\?", lambda match: f"mean {NAMES[match[1]]}?", near)
     known = ", ".join(sorted(NAMES.values(), key=str.lower))
     raise RecipeError(f"unknown licence {name!r}", hint=f"{hint} Known: {known}.".strip())
 
 
-def licence_problem(source: Source, use: str) -> str:
-    """Why this source must not be used for `use`, or an empty string.
+class Governed(Protocol):
+    """What has terms of use: a source of a recipe, or its account in the record of a corpus."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the recipe."""
+
+    @property
+    def licence(self) -> str:
+        """Its licence, one of the table."""
+
+    @property
+    def grade(self) -> str:
+        """Its grade after GB/T 43697-2024: `general`, `important` or `core`."""
+
+    @property
+    def purpose(self) -> Sequence[str]:
+        """What its holder allows it to be used for; empty: whatever the licence allows."""
+
+
+def licence_problem(source: Governed, use: str) -> str:
+    """Why this source must not be used for `use`, every reason in one line, or an empty string.
+
+    Grades after GB/T 43697-2024, clause 6.1: core data may harm the security of the state and are never training data;
+    important data never go into a commercial release. The two consequences are this project's own, not the standard's.
 
     Raises:
         RecipeError: the source's licence is not in the table.
     """
-    kind = licence_kind(source.licence)
+    kind, commercial = licence_kind(source.licence), use == "commercial"
+    found = []
     if source.grade == "core":
-        return f"{source.name} is graded core data (GB/T 43697-2024), which is never used for training"
-    if use == "commercial" and kind in ("noncommercial", "research-only"):
-        return f"{source.name} is under {source.licence} ({kind}), and the recipe says `use: commercial`"
-    if use == "commercial" and kind == "unknown":
-        return f"the licence of {source.name} is {source.licence}: nothing shows that `use: commercial` is allowed"
-    return ""
+        found.append(f"{source.name} is graded core data (GB/T 43697-2024), which is never used for training")
+    if source.grade == "important" and commercial:
+        found.append(f"{source.name} is graded important data (GB/T 43697-2024), and the recipe says `use: commercial`")
+    if commercial and kind in ("noncommercial", "research-only"):
+        found.append(f"{source.name} is under {source.licence} ({kind}), and the recipe says `use: commercial`")
+    if commercial and kind == "unknown":
+        found.append(
+            f"the licence of {source.name} is {source.licence}: nothing shows that `use: commercial` is allowed"
+        )
+    if source.purpose and use not in source.purpose:
+        allowed = " and ".join(source.purpose)
+        found.append(f"the holder of {source.name} allows it for {allowed} only, and the recipe says `use: {use}`")
+    return "; ".join(found)
 
 
 def check_licences(recipe: Recipe) -> None:
-    """Refuse a recipe whose stated use a licence or a grade of one of its sources forbids.
+    """Refuse a recipe whose stated use a licence, a grade or a purpose of one of its sources forbids.
 
     Raises:
-        PolicyError: the use is forbidden; all such sources are named.
+        PolicyError: the use is forbidden; all such sources are named, each with all its reasons.
         RecipeError: a licence is not in the table.
     """
-    found = [problem for source in recipe.corpora if (problem := licence_problem(source, recipe.use))]
-    if found:
-        raise PolicyError(
-            "; ".join(found),
-            where=recipe.name,
-            hint="Leave these sources out, or say `use: research` if that is what it is for.",
-        )
+    found = {source.name: problem for source in recipe.corpora if (problem := licence_problem(source, recipe.use))}
+    if not found:
+        return
+    other = "research" if recipe.use == "commercial" else "commercial"
+    cured = all(not licence_problem(source, other) for source in recipe.corpora)
+    hint = f"Leave out {', '.join(found)}" + (f", or say `use: {other}` if that is what it is for." if cured else ".")
+    raise PolicyError("; ".join(found.values()), where=recipe.name, hint=hint)

@@ -18,19 +18,20 @@ top-level list and the lines of JSON Lines are records already; the steps start 
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from configs.archives import Member, members
-from configs.errors import DataError, UnsafeArtefactError, did_you_mean
-from configs.forms import ENDINGS, FORMS
-from configs.reading import Ask, Reading
+from configs.errors import DataError, did_you_mean
+from configs.forms import FORMS, WHOLE, form_of, kind_of
+from configs.reading import Ask, How, Reading
+from configs.spans import Span
 from configs.store import digest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["Reading", "Row", "digest_files", "read_rows"]
+__all__ = ["Reading", "Row", "Span", "digest_files", "labels_of", "read_rows"]
 
 
 class Row(NamedTuple):
@@ -41,38 +42,62 @@ class Row(NamedTuple):
 
 
 def read_rows(
-    files: Sequence[Path],
+    files: Sequence[Path | Span],
     inside: str = "",
     *,
-    format: str = "auto",  # noqa: A002
-    encoding: str = "auto",
-    columns: Sequence[str] | None = None,
-    records: str = "",
-    max_record_bytes: int = 10_000_000,
+    labels: Mapping[Path, str] | None = None,
     reading: Reading | None = None,
+    **how: Unpack[How],
 ) -> Iterator[Row]:
-    """Read the rows of `files`, in order; `inside` is a glob over the members of archives.
+    """Read the rows of `files`, or of parts of them, in order; `inside` is a glob over the members of archives.
 
-    Records that cannot be used (malformed, too large, bytes of another encoding, duplicate keys, lone surrogates) are
-    counted in `reading` and passed over.
+    `how` is a source's `format`, `encoding`, `columns`, `records` and the `max_record_bytes`. `labels` are the names
+    that stand in `where`. Records that cannot be used (malformed, too large, bytes of another encoding, duplicate keys,
+    lone surrogates) are counted in `reading` and passed over.
 
     Raises:
         DataError: a file is missing, damaged, not text, or of another form than its neighbours; a path of `records`
             that the first record does not have.
-        UnsafeArtefactError: a bomb, a link or a path that leaves an archive, or a pickle.
+        UnsafeArtefactError: a bomb, a link or a path that leaves an archive, a pickle or a program.
     """
-    reading = Reading() if reading is None else reading
-    ask = Ask(encoding, tuple(columns) if columns else None, records, max_record_bytes)
-    steps = [] if format == "xlsx" else [step for step in records.split(".") if step]
+    reading, ask = reading or Reading(), Ask(**how)
+    labels = labels_of([file for file in files if not isinstance(file, Span)]) if labels is None else labels
     seen: tuple[str, str] | None = None
-    for path, label in _labels(files).items():
-        for member in members(path, label, inside):
-            form = _form(member) if format == "auto" else format
+    for file in files:
+        path, part = (file.path, file) if isinstance(file, Span) else (file, None)
+        for member in members(path, labels.get(path, path.name), inside, part):
+            form = form_of(member) if ask.format == "auto" else ask.format
             seen = _same_form(seen, form, member.where)
-            reading.files += 1
-            for record, position in FORMS[form](member, ask, reading):
-                where = f"{member.where}:{position}" if position else member.where
-                yield from _rows(record, [] if form == "xlsx" else steps, where, reading)
+            if member.begins:
+                reading.files += 1
+                reading.forms[form] += 1
+            if not member.head:
+                reading.left_out["empty file"] += 1
+            yield from _member_rows(member, form, ask, reading)
+
+
+def _member_rows(member: Member, form: str, ask: Ask, reading: Reading) -> Iterator[Row]:
+    steps = [] if form in WHOLE else [step for step in ask.records.split(".") if step]
+    try:
+        for record, position in FORMS[form](member, ask, reading):
+            where = f"{member.where}:{position}" if position else member.where
+            if steps or not isinstance(record, dict):
+                yield from _rows(record, steps, where, reading)
+            else:
+                reading.rows += 1
+                yield Row(record, where)
+    except UnicodeDecodeError as error:  # half a character of UTF-16: of other encodings only the record is lost
+        raise DataError(
+            f"not {error.encoding} at byte {error.start}", where=member.where, hint="Is it cut off?"
+        ) from error
+
+
+def labels_of(files: Sequence[Path]) -> dict[Path, str]:
+    """Short names of files that still differ: paths below the folder that they share."""
+    if len(files) == 1:
+        return {files[0]: files[0].name}
+    shared = os.path.commonpath([file.parent for file in files]) if files else ""
+    return {file: file.relative_to(shared).as_posix() for file in files}
 
 
 def digest_files(files: Sequence[Path], roots: Sequence[Path]) -> dict[str, str]:
@@ -88,30 +113,9 @@ def digest_files(files: Sequence[Path], roots: Sequence[Path]) -> dict[str, str]
     return digests
 
 
-def _labels(files: Sequence[Path]) -> dict[Path, str]:
-    """Short names that still differ: paths below the folder that the files share."""
-    if len(files) == 1:
-        return {files[0]: files[0].name}
-    shared = os.path.commonpath([file.parent for file in files]) if files else ""
-    return {file: file.relative_to(shared).as_posix() for file in files}
-
-
-def _form(member: Member) -> str:
-    """By the ending; a file with another ending is parquet or JSON if it begins so, else text."""
-    head = member.stream.peek(4096).lstrip()  # type: ignore[attr-defined]
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        raise UnsafeArtefactError("is a pickle, which runs code when opened", where=member.where)
-    known = ENDINGS.get(PurePosixPath(member.name.lower()).suffix)
-    if known is not None:
-        return known
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    return "json" if head.startswith((b"{", b"[")) else "text"
-
-
 def _same_form(seen: tuple[str, str] | None, form: str, where: str) -> tuple[str, str]:
     """One source, one form: a README among tables is a mistake in the path, not a record."""
-    kind = {"jsonl": "json", "markdown": "text", "tsv": "csv"}.get(form, form)
+    kind = kind_of(form)
     if seen is not None and seen[0] != kind:
         raise DataError(
             f"files of different forms: {seen[1]} is {seen[0]}, {where} is {kind}",

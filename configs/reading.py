@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import codecs
 import io
-import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypedDict
 
 from configs.archives import HEAD_BYTES, Member
+from configs.charset import find_encoding, is_utf8_instead, keeps_line_ends
 from configs.errors import DataError
 
 Found = Iterator[tuple[Any, int]]
 """Records and their positions in the file."""
 EXAMPLES = 5
 """Refused records that are shown in full."""
-DOCUMENT_BYTES = 2**30
-"""Largest file of a form that must be read whole (JSON, XML, parquet, xlsx)."""
+DOCUMENT_BYTES = 2**28
+"""Largest file of a form that must be read whole (JSON that is no list, XML, HTML, packed parquet, xlsx, PDF, DOCX)."""
+TOO_LARGE = "larger than max_record_bytes"
+NOT_ENCODED = "bytes not in the file's encoding"
 
 
 @dataclass
@@ -28,7 +29,15 @@ class Reading:
     files: int = 0
     rows: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
+    """As what the files were read: `json`, `html` ..., files each."""
     encodings: Counter[str] = field(default_factory=Counter)
+    dialects: Counter[str] = field(default_factory=Counter)
+    """How the tables' cells are separated: `comma`, `tab` ..., files each."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Parts of files that are no records: attachments of a filing, empty files."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What looks odd but may be meant, and the first place where it does."""
     examples: list[str] = field(default_factory=list)
 
     def refuse(self, reason: str, where: str, detail: str = "") -> None:
@@ -43,13 +52,41 @@ class Reading:
         self.rows -= 1
         self.refuse(reason, where, detail)
 
+    def figures(self) -> dict[str, Any]:
+        """All counts as plain data."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+    def add(self, later: Reading) -> None:
+        """Add what was met in the files or parts that follow."""
+        for name in (each.name for each in fields(self)):
+            mine, other = getattr(self, name), getattr(later, name)
+            if isinstance(mine, Counter):
+                mine.update(other)
+            elif isinstance(mine, dict):
+                setattr(self, name, other | mine)
+            else:
+                setattr(self, name, mine + other)
+        del self.examples[EXAMPLES:]
+
+
+class How(TypedDict, total=False):
+    """How a file shall be read, as a caller says it: the fields of Ask."""
+
+    format: str
+    encoding: str
+    columns: Sequence[str] | None
+    records: str
+    max_record_bytes: int
+
 
 @dataclass(frozen=True)
 class Ask:
     """How a file shall be read."""
 
+    format: str = "auto"
     encoding: str = "auto"
-    columns: tuple[str, ...] | None = None
+    columns: Sequence[str] | None = None
     records: str = ""
     max_record_bytes: int = 10_000_000
 
@@ -57,37 +94,87 @@ class Ask:
 # ---------------------------------------------------------------- text
 
 
-def decoded(member: Member, ask: Ask, reading: Reading) -> io.TextIOWrapper:
+def encoding_of(member: Member, ask: Ask, reading: Reading, *, named: bool = False) -> str:
+    """The codec of a member, counted in `reading`; see `find_encoding`."""
+    encoding = find_encoding(member.head, ask.encoding, member.where, named=named)
+    if member.begins:
+        reading.encodings[encoding.removesuffix("-sig")] += 1
+    return encoding
+
+
+def as_text(member: Member, encoding: str) -> io.TextIOWrapper:
     """The member as text; bytes that do not decode become lone surrogates (PEP 383): only their record is lost."""
-    head = member.stream.peek(HEAD_BYTES)[:HEAD_BYTES]  # type: ignore[attr-defined]
-    encoding = find_encoding(head, ask.encoding, member.where, whole=len(head) < HEAD_BYTES)
-    reading.encodings[encoding.removesuffix("-sig")] += 1
     return io.TextIOWrapper(member.stream, encoding, errors="surrogateescape", newline="")
 
 
-def trouble_of(text: str, ask: Ask) -> str | None:
-    """Why this text must not be used, if so."""
+def trouble_of(text: str, ask: Ask, encoding: str = "utf-8") -> str | None:
+    """Why a text that was read with `as_text` must not be used, if so."""
     if text.isascii():
-        return "larger than max_record_bytes" if len(text) > ask.max_record_bytes else None
+        return TOO_LARGE if len(text) > ask.max_record_bytes else None
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        undecoded = 0xDC80 <= ord(text[error.start]) <= 0xDCFF
-        return "bytes not in the file's encoding" if undecoded else "lone surrogate"
-    return "larger than max_record_bytes" if size > ask.max_record_bytes else None
+        return NOT_ENCODED if 0xDC80 <= ord(text[error.start]) <= 0xDCFF else "lone surrogate"
+    if size > ask.max_record_bytes:
+        return TOO_LARGE
+    known = encoding.removesuffix("-sig")
+    return NOT_ENCODED if known != "utf-8" and is_utf8_instead(text.encode(known), known) else None
 
 
-def lines_of(text: io.TextIOWrapper, ask: Ask, reading: Reading, where: str) -> Iterator[tuple[str, int]]:
-    """Lines with their numbers, in bounded memory: a line that is too long is refused without keeping it."""
-    number = 0
-    while line := text.readline(ask.max_record_bytes + 1):
+def lines_of(member: Member, ask: Ask, reading: Reading) -> Iterator[tuple[str, int]]:
+    """Lines as text with their numbers, in bounded memory; one too long or not in the encoding is refused."""
+    encoding = encoding_of(member, ask, reading).removesuffix("-sig")
+    if not keeps_line_ends(encoding):
+        yield from _wide_lines(member, encoding, ask, reading)
+        return
+    number, limit, readline = member.first - 1, ask.max_record_bytes, member.stream.readline
+    foreign = encoding != "utf-8"
+    while line := readline(limit + 1):
         number += 1
-        if len(line) > ask.max_record_bytes:
-            while not line.endswith("\n") and (line := text.readline(ask.max_record_bytes)):
+        if len(line) > limit:
+            while not line.endswith(b"\n") and (line := readline(HEAD_BYTES)):
                 pass
-            reading.refuse("larger than max_record_bytes", f"{where}:{number}")
+            reading.refuse(TOO_LARGE, f"{member.where}:{number}")
             continue
-        yield line, number
+        try:
+            text = line.decode(encoding)
+        except UnicodeDecodeError as error:
+            reading.refuse(NOT_ENCODED, f"{member.where}:{number}", _guess(line, error, reading))
+            continue
+        if foreign and is_utf8_instead(line, encoding):
+            reading.refuse(NOT_ENCODED, f"{member.where}:{number}", f"UTF-8 in a file of {encoding}")
+            continue
+        yield text.removeprefix("\ufeff"), number  # joined files have their marks in the middle
+
+
+def _guess(line: bytes, error: UnicodeDecodeError, reading: Reading) -> str:
+    """Which byte it was and what the line looks like; only the few that are shown are looked at."""
+    place = f"byte {error.start + 1}"
+    if len(reading.examples) >= EXAMPLES:
+        return place
+    try:
+        return f"{place}, not {error.encoding}; the line looks like {find_encoding(line, 'auto', '')}"
+    except DataError:
+        return place
+
+
+def _wide_lines(member: Member, encoding: str, ask: Ask, reading: Reading) -> Iterator[tuple[str, int]]:
+    """Lines of UTF-16 and other encodings whose line end is not one byte."""
+    for number, (line, whole) in enumerate(text_lines(as_text(member, encoding), ask.max_record_bytes), 1):
+        trouble = trouble_of(line, ask) if whole else TOO_LARGE
+        if trouble is None:
+            yield line, number
+        else:
+            reading.refuse(trouble, f"{member.where}:{number}")
+
+
+def text_lines(text: io.TextIOWrapper, limit: int) -> Iterator[tuple[str, bool]]:
+    """Lines in bounded memory; of one longer than `limit` characters the beginning, and False."""
+    while line := text.readline(limit + 1):
+        beginning = line
+        while len(line) > limit and not line.endswith("\n") and (line := text.readline(limit + 1)):
+            pass
+        yield beginning, len(beginning) <= limit
 
 
 def encodes(text: str) -> bool:
@@ -99,15 +186,17 @@ def encodes(text: str) -> bool:
     return True
 
 
-def text_of(member: Member, ask: Ask, reading: Reading) -> str:
-    """The whole member as text.
+def text_of(member: Member, ask: Ask, reading: Reading, *, named: bool = False) -> str:
+    """The whole member as text; `named` looks for an encoding that the file names itself (HTML, XML).
 
     Raises:
-        DataError: it is larger than 1 GiB, or not in its encoding.
+        DataError: it is larger than 256 MiB, or not in its encoding.
     """
-    text = decoded(member, ask, reading).read(DOCUMENT_BYTES + 1)
+    text = as_text(member, encoding_of(member, ask, reading, named=named)).read(DOCUMENT_BYTES + 1)
     if len(text) > DOCUMENT_BYTES:
-        raise DataError("larger than 1 GiB", where=member.where, hint="This form is read whole: use JSON Lines.")
+        raise DataError(
+            "larger than 256 MiB", where=member.where, hint="This form is read whole: use JSON Lines, or split it."
+        )
     if not text.isascii() and not encodes(text):
         raise DataError("holds bytes that are not in its encoding", where=member.where, hint="Set `encoding:`.")
     return text
@@ -117,91 +206,9 @@ def content_of(member: Member) -> bytes:
     """The whole member as bytes.
 
     Raises:
-        DataError: it is larger than 1 GiB.
+        DataError: it is larger than 256 MiB.
     """
     content = member.stream.read(DOCUMENT_BYTES + 1)
     if len(content) > DOCUMENT_BYTES:
-        raise DataError("larger than 1 GiB", where=member.where, hint="Split it into several files.")
+        raise DataError("larger than 256 MiB", where=member.where, hint="Unpack it, or split it into several files.")
     return content
-
-
-# ---------------------------------------------------------------- encodings
-
-
-def find_encoding(head: bytes, declared: str, where: str, *, whole: bool) -> str:
-    """The codec for a file that begins with `head`: `declared`, or by mark, UTF-8, GB18030 and Latin-1, in this order.
-
-    Latin-1 is read as windows-1252 where it can be, as the WHATWG encoding standard has it.
-
-    Raises:
-        DataError: the bytes are not text, or not in the declared encoding.
-    """
-    if declared != "auto":
-        return _declared(head, declared, where, whole=whole)
-    if head.startswith(b"\xef\xbb\xbf"):
-        return "utf-8-sig"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if _is_binary(head):
-        raise DataError(
-            "not a text file: it holds bytes that no text has",
-            where=where,
-            hint="Corpora are text, tables, JSON, XML, parquet or xlsx; name the files with a glob: folder/*.jsonl.",
-        )
-    if _decodes(head, "utf-8", whole=whole) is None or _mostly_utf8(head):
-        return "utf-8"
-    if _decodes(head, "gb18030", whole=whole) is None and _looks_chinese(head):
-        return "gb18030"
-    return "cp1252" if _decodes(head, "cp1252", whole=whole) is None else "latin-1"
-
-
-def _declared(head: bytes, declared: str, where: str, *, whole: bool) -> str:
-    try:
-        offset = _decodes(head, declared, whole=whole)
-    except LookupError as error:
-        raise DataError(f"unknown encoding {declared}", where=where, hint="Use utf-8, gb18030 or latin-1.") from error
-    if offset is None:
-        return "utf-8-sig" if declared.lower() in ("utf-8", "utf8") else declared
-    guess = find_encoding(head, "auto", where, whole=whole)
-    raise DataError(
-        f"not {declared} at byte {offset}", where=where, hint=f"It looks like {guess}: `encoding: {guess}`."
-    )
-
-
-def _decodes(head: bytes, encoding: str, *, whole: bool) -> int | None:
-    """None if `head` decodes, else the offset of the first byte that does not; a cut at the end is no error."""
-    try:
-        codecs.getincrementaldecoder(encoding)("strict").decode(head, final=whole)
-    except UnicodeDecodeError as error:
-        return error.start
-    return None
-
-
-CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
-
-
-def _is_binary(head: bytes) -> bool:
-    """More than one byte in a hundred is a control character: random bytes have eleven, text none."""
-    return len(head) - len(head.translate(None, CONTROLS)) > len(head) / 100
-
-
-BROKEN = re.compile("[\udc80-\udcff]")
-
-
-def _mostly_utf8(head: bytes) -> bool:
-    """Ten good characters beyond ASCII for each byte that does not decode: a few broken rows, not another encoding."""
-    text = head.decode("utf-8", "surrogateescape")
-    broken, beyond = len(BROKEN.findall(text)), sum(not char.isascii() for char in text)
-    return beyond - broken > 10 * broken
-
-
-HAN = re.compile("[\u3400-\u9fff]")
-
-
-def _looks_chinese(head: bytes) -> bool:
-    """High bytes come in runs, not alone between ASCII letters, and most of what they spell are Chinese characters."""
-    runs = re.findall(rb"[\x80-\xff]+", head)
-    alone = sum(len(run) == 1 for run in runs)
-    text = head.decode("gb18030", "ignore")
-    han, other = len(HAN.findall(text)), sum(not char.isascii() for char in text)
-    return alone < len(runs) / 2 and han > other / 2 and han > len(text) / 100

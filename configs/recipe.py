@@ -44,6 +44,7 @@ Format = Literal[
     "docx",
 ]
 Share = Annotated[float, Field(gt=0, le=1)]
+Span = Annotated[str, Field(pattern=r"^(\d{4}(-\d\d){0,2}(/\d{4}(-\d\d){0,2})?)?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -60,7 +61,8 @@ class Source(Part):
     """Short name; it stands in every record, ledger and report."""
     path: str | tuple[str, ...]
     """Files, folders or globs, looked for beside the recipe, then in the folders of `data`, then in SectorLM itself.
-    `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name` is a Hugging Face data set."""
+    `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name[:config][@revision]` is a data set of the
+    Hugging Face hub, streamed; pin its revision."""
     licence: str
     """SPDX identifier (`CC-BY-4.0`) or one of the names that `sectorlm check` lists (`public-domain`, `research-only`)."""
     format: Format = "auto"
@@ -70,7 +72,8 @@ class Source(Part):
     columns: tuple[str, ...] | None = None
     """Column names of a table without a header row."""
     records: str = ""
-    """Where the records lie inside nested data: `data[].paragraphs[]`; `*` for an object whose values are the records."""
+    """Where the records lie inside nested data: `data[].paragraphs[]`; `*` for an object whose values are the records;
+    `lines` or `blocks` (parted by blank lines) of a text file."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Keep only records whose field has one of the values: `{label: [yes, no]}`; others are counted as not selected."""
     where_not: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -108,12 +111,14 @@ class Source(Part):
     """Languages as declared."""
     grade: Literal["general", "important", "core"] = "general"
     """Data grade after GB/T 43697-2024; `core` is never used for training, `important` never for a commercial release."""
-    time: str = ""
-    """When the data was made, as a year, a date or a span: `1996/2024`."""
+    time: Span = ""
+    """When the data was made, as a year, a date or a span (ISO 8601): `"2019"`, `2024-03-20`, `1996/2024`."""
     purpose: tuple[Literal["research", "commercial"], ...] = ()
     """What its holder allows it to be used for, where that is narrower than the licence."""
     consent: str = ""
     """How the persons that the data is about agreed to its use, or why they need not."""
+    generated: bool = False
+    """Whether a model or a program wrote the texts; the records of TC609-5-2025-02 say it of every one."""
     personal: Literal["mask", "drop", "report", "off"] = "mask"
     """What happens to personal data: a mark of its kind stands in its place, the document is left out, or it is only
     counted; `off` does not look."""
@@ -174,8 +179,8 @@ class Prepare(Part):
     ngram: int = Field(default=13, ge=5, le=50)
     """Words (English) or characters (Chinese) in a row that count as a leak; 13 after Brown et al. 2020 (GPT-3), appendix C."""
     near_duplicates: float | None = Field(default=0.8, ge=0.5, lt=1)
-    """Documents whose sets of five-unit shingles (words, or Chinese characters) overlap by this much (Jaccard) count as
-    one; the first stays. `null` looks for exact duplicates only."""
+    """Plain documents whose sets of five-unit shingles (words, or Chinese characters) overlap by this much (Jaccard) count
+    as one; the first stays. Conversations, which share their instructions, must be equal. `null`: equal ones only."""
     repeated_passages: int | None = Field(default=8, ge=2)
     """A paragraph that stands in more than this many documents of plain text is boilerplate: the first keeps it, it is
     cut out of the others. `null` cuts nothing."""

@@ -21,111 +21,32 @@ Corpus files, all little-endian and memory-mappable:
 
 from __future__ import annotations
 
-import json
-import platform
-import time
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from configs.errors import DataError
 from configs.recipe import Part
-from configs.store import HOUSE, digest_file, digest_json, verify_files, write_atomic
+from configs.record import VERSION, Made, Record, changes, flat, made_by, packages, stale
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-VERSION = "0.1.0"
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
-BY_HAND = "It was written by another version or changed by hand. Delete it and run the stage again."
-MEASURED = {"made", "seconds", "seconds_training", "tokens_per_second", "peak_memory_bytes"}
-"""Fields of records that differ from one making to the next although nothing else does."""
-
-
-class Made(Part):
-    """What made a record: tool, code and packages; stored, never compared when deciding to skip a stage."""
-
-    sectorlm: str
-    """Version of SectorLM."""
-    code: str
-    """sha256 over the stage's source files."""
-    packages: dict[str, str]
-    """Versions of the packages that can change numbers."""
-    python: str
-    """Version of Python."""
-    machine: str
-    """Operating system and processor kind; no host name."""
-    finished: str
-    """UTC time stamp, ISO 8601."""
-    seconds: float
-    """Monotonic duration of the stage."""
-
-
-class Record(Part):
-    """The common head of all records."""
-
-    format: Literal[1] = 1
-    """Version of this layout."""
-    name: str
-    """Name of the recipe."""
-    settings: dict[str, Any]
-    """The part of the recipe that this stage depends on, flat: `train.rank` to 16."""
-    inputs: dict[str, str]
-    """Everything that was read, label to sha256: source files, base model, the record before."""
-    files: dict[str, str]
-    """Everything that this record vouches for, relative path to sha256."""
-    made: Made
-    """What made it."""
-
-    def write(self, path: Path) -> None:
-        """Write this record atomically; call it last.
-
-        Raises:
-            StorageError: the disk is full, read-only or not there.
-        """
-        write_atomic(path, self.model_dump_json(indent=1) + "\n")
-
-    def content(self) -> str:
-        """sha256 of what this record says, however fast and wherever it was made: how later records name it."""
-        return digest_json(self.model_dump(mode="json", exclude=MEASURED))
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a record.
-
-        Raises:
-            DataError: there is none, or it is not one of this kind.
-        """
-        if not path.is_file():
-            raise DataError("there is no such record", where=str(path), hint="Run the stage that makes it first.")
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise DataError(
-                f"not a {cls.__name__.lower()} record: {key}: {first['msg']}",
-                where=str(path),
-                hint=BY_HAND,
-            ) from error
-
-    @classmethod
-    def settings_at(cls, path: Path) -> dict[str, Any]:
-        """The settings of any kind of record.
-
-        Raises:
-            DataError: it is damaged.
-        """
-        try:
-            return dict(json.loads(path.read_bytes())["settings"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError("not a record of SectorLM", where=str(path), hint=BY_HAND) from error
-
-    @classmethod
-    def read_if_there(cls, path: Path) -> Self | None:
-        """The record, or None if this stage has not been completed."""
-        return cls.read(path) if path.is_file() else None
+__all__ = [
+    "VERSION",
+    "Comparison",
+    "Corpus",
+    "CurvePoint",
+    "Difference",
+    "Made",
+    "Record",
+    "Release",
+    "Run",
+    "Score",
+    "Scorecard",
+    "SourceLedger",
+    "changes",
+    "flat",
+    "made_by",
+    "packages",
+    "stale",
+]
 
 
 class SourceLedger(Part):
@@ -138,7 +59,15 @@ class SourceLedger(Part):
     language: tuple[str, ...] = ()
     grade: str = "general"
     files: int = 0
+    forms: dict[str, int] = Field(default_factory=dict)
+    """Files by the form they were read as."""
     encodings: dict[str, int] = Field(default_factory=dict)
+    dialects: dict[str, int] = Field(default_factory=dict)
+    """Tables by what separates their cells."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Parts of files that are no records: attachments of a filing, empty files."""
+    notes: dict[str, str] = Field(default_factory=dict)
+    """What looks odd but may be meant, with the first place where it does."""
     rows: int = 0
     """Records found in the files."""
     refused: dict[str, int] = Field(default_factory=dict)
@@ -155,11 +84,24 @@ class SourceLedger(Part):
     supervised: int = 0
     truncated: int = 0
     """Tokens lost to `overlong: truncate`."""
+    lost: int = 0
+    """Tokens of the documents that were dropped after they were tokenised (longer than a row)."""
+    composed: dict[str, int] = Field(default_factory=dict)
+    """Documents that `compose` made from rows, by form: rows + composed = kept + refused + dropped."""
+    exercises: dict[str, int] = Field(default_factory=dict)
+    """Exercises in them and in the texts, by kind."""
+    languages: dict[str, int] = Field(default_factory=dict)
+    """Documents read, by the language they look like."""
+    personal: dict[str, int] = Field(default_factory=dict)
+    """Pieces of personal data met, by kind; the values are written nowhere."""
     tokens_train: int = 0
     """Tokens of one pass over the training rows, repeats included."""
     tokens_validation: int = 0
     repeats: float = 1.0
     """Passes over this source per pass over the training rows."""
+    time: str = ""
+    purpose: tuple[str, ...] = ()
+    consent: str = ""
 
 
 class Corpus(Record):
@@ -181,9 +123,13 @@ class Corpus(Record):
     supervised_train: int
     padding_train: float
     """Part of the training rows' positions that hold no token."""
+    near_duplicates: float | None = None
+    """Jaccard overlap from which documents counted as one; None where only exact ones did."""
     touched: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Task to the digests of its test items that share a run of `ngram` with a document as it was read
-    (also when the document was then dropped)."""
+    """Task to the digests of its test items that share a run of `ngram` with a document that was still in when leaks
+    were looked for, also where that document was then dropped; stock phrases do not count (docs/leaks.md)."""
+    coverage: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """The same items, each with the part of its units that the documents share, all of them together."""
     checked: dict[str, int] = Field(default_factory=dict)
     """Task to the number of its test items that were compared."""
 
@@ -319,75 +265,3 @@ class Release(Record):
     """What was verified, and with which result."""
     gates: dict[str, str]
     """Each gate of the recipe and how it was met."""
-
-
-def made_by(stage: str, started: float) -> Made:
-    """What makes this record: call it at the end, with `time.monotonic()` of the start."""
-    sources = sorted((HOUSE / stage).glob("*.py"))
-    return Made(
-        sectorlm=VERSION,
-        code=digest_json({path.name: digest_file(path) for path in sources}),
-        packages=packages(),
-        python=platform.python_version(),
-        machine=f"{platform.system()} {platform.machine()}",
-        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        seconds=round(time.monotonic() - started, 3),
-    )
-
-
-def packages() -> dict[str, str]:
-    """Versions of the installed packages that can change numbers."""
-    return {name: found for name in PACKAGES if (found := _version(name))}
-
-
-def stale(record: Record, folder: Path, settings: dict[str, Any], inputs: dict[str, str]) -> list[str]:
-    """Why the stage behind `record` must be done again: what it was made from changed, or what it vouches for did."""
-    reasons = changes(record, settings, inputs)
-    if not reasons:
-        try:
-            verify_files(folder, record.files)
-        except DataError as error:
-            reasons = [f"{error.where}: {error.message}"]
-    return reasons
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def flat(part: Part, prefix: str) -> dict[str, Any]:
-    """A recipe or a part of it as dotted keys: {"train.rank": 16, ...}; members of lists by their name or position."""
-    leaves: dict[str, Any] = {}
-
-    def walk(value: Any, key: str) -> None:
-        if isinstance(value, dict) and value:
-            for name, inner in value.items():
-                walk(inner, f"{key}.{name}" if key else name)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for position, inner in enumerate(value):
-                walk(inner, f"{key}[{inner.get('name', position)}]")
-        else:
-            leaves[key] = value
-
-    walk(part.model_dump(mode="json"), prefix)
-    return leaves
-
-
-def changes(record: Record, settings: dict[str, Any], inputs: dict[str, str]) -> list[str]:
-    """Why a stage must be done again, in words; empty when nothing that matters differs."""
-    reasons = []
-    for key in sorted(settings.keys() | record.settings.keys()):
-        old, new = record.settings.get(key, "unset"), settings.get(key, "unset")
-        if old != new:
-            reasons.append(f"{key} {old} -> {new}")
-    for label in sorted(inputs.keys() | record.inputs.keys()):
-        if label not in inputs:
-            reasons.append(f"{label} no longer used")
-        elif label not in record.inputs:
-            reasons.append(f"{label} is new")
-        elif inputs[label] != record.inputs[label]:
-            reasons.append(f"{label} changed")
-    return reasons

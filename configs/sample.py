@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from rich.text import Text
+    from transformers import PreTrainedTokenizerBase
 
 
 class Piece(NamedTuple):
@@ -28,6 +31,58 @@ class Piece(NamedTuple):
     text: str
     supervised: bool
     tokens: int
+
+
+@dataclass(frozen=True)
+class OpenCorpus:
+    """A corpus whose files are as its record vouches, with the tokenizer that made it."""
+
+    folder: Path
+    record: Corpus
+    tokens: np.ndarray
+    segments: np.ndarray
+    """int64 [S, 4] = (row, start, length, source)."""
+    tokenizer: PreTrainedTokenizerBase
+
+    def text(self, start: int, length: int) -> str:
+        """Tokens of tokens.bin as text, control tokens included."""
+        return self.texts([(start, length)])[0]
+
+    def texts(self, stretches: Sequence[tuple[int, int]]) -> list[str]:
+        """The same for several stretches (start, length)."""
+        ids = [self.tokens[start : start + length].tolist() for start, length in stretches]
+        return [str(self.tokenizer.decode(it, clean_up_tokenization_spaces=False)) for it in ids]
+
+
+def corpus_folder(target: Path) -> Path:
+    """The folder of a corpus: `target` itself, the one in the run folder `target`, or that of the file `target`."""
+    places = (target, target / "corpus", target.parent)
+    return next((place for place in places if (place / "corpus.json").is_file()), target)
+
+
+def open_corpus(target: Path) -> OpenCorpus:
+    """The corpus at `target`, verified.
+
+    Raises:
+        DataError: there is none, its files were changed, or its tokenizer is not the one of the recipe's base.
+    """
+    import numpy as np
+
+    folder = corpus_folder(target)
+    record = Corpus.read(folder / "corpus.json")
+    verify_files(folder, record.files)
+    recipe_path = folder.parent / "recipe.yaml"
+    recipe = load_recipe(recipe_path)
+    base = base_folder(recipe.base, roots_of(recipe, recipe_path), weights=False)
+    if tokenizer_digest(base) != record.tokenizer:
+        raise DataError("the base's tokenizer is not the one that made this corpus", where=str(base))
+    return OpenCorpus(
+        folder,
+        record,
+        np.memmap(folder / "tokens.bin", dtype=record.token_dtype, mode="r"),
+        np.load(folder / "segments.npy", mmap_mode="r"),
+        load_tokenizer(base),
+    )
 
 
 def row_numbers(text: str) -> list[int]:
@@ -53,33 +108,22 @@ def packed_rows(target: Path, count: int, rows: Sequence[int] = ()) -> dict[int,
     """
     import numpy as np
 
-    folder = next(
-        (place for place in (target, target / "corpus", target.parent) if (place / "corpus.json").is_file()), target
-    )
-    corpus = Corpus.read(folder / "corpus.json")
-    verify_files(folder, corpus.files)
-    recipe_path = folder.parent / "recipe.yaml"
-    recipe = load_recipe(recipe_path)
-    base = base_folder(recipe.base, roots_of(recipe, recipe_path), weights=False)
-    if tokenizer_digest(base) != corpus.tokenizer:
-        raise DataError("the base's tokenizer is not the one that made this corpus", where=str(base))
-    tokenizer = load_tokenizer(base)
-    tokens = np.memmap(folder / "tokens.bin", dtype=corpus.token_dtype, mode="r")
-    supervised = np.memmap(folder / "supervised.bin", dtype=np.uint8, mode="r")
-    segments = np.load(folder / "segments.npy", mmap_mode="r")
-    shown = min(count, corpus.rows_train)
-    there = corpus.rows_train + corpus.rows_validation
+    corpus = open_corpus(target)
+    record, segments = corpus.record, corpus.segments
+    supervised = np.memmap(corpus.folder / "supervised.bin", dtype=np.uint8, mode="r")
+    shown = min(count, record.rows_train)
+    there = record.rows_train + record.rows_validation
     if beyond := [row for row in rows if not 0 <= row < there]:
         raise RecipeError(f"no row {beyond[0]}: the corpus has rows 0 to {there - 1}", where="--rows")
     found: dict[int, list[Piece]] = {}
-    for row in rows or [place * corpus.rows_train // shown for place in range(shown)]:
+    for row in rows or [place * record.rows_train // shown for place in range(shown)]:
         found[row] = []
         for _, start, length, source in segments[segments[:, 0] == row].tolist():
             flags = supervised[start : start + length]
             edges = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), length]
             for left, right in pairwise(edges):
-                text = str(tokenizer.decode(tokens[start + left : start + right].tolist()))
-                found[row].append(Piece(corpus.sources[source].name, start, text, bool(flags[left]), right - left))
+                text = corpus.text(start + left, right - left)
+                found[row].append(Piece(record.sources[source].name, start, text, bool(flags[left]), right - left))
     return found
 
 

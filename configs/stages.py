@@ -37,8 +37,10 @@ def open_job(recipe: Path, overrides: Sequence[str], runs: Path) -> Job:
 
 
 @contextmanager
-def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str]) -> Iterator[None]:
+def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str], *, shared: bool = False) -> Iterator[None]:
     """Hold the run folder, see that the stages before are complete, and keep the resolved recipe there.
+
+    `shared`: the other parts of an array job hold it too.
 
     Raises:
         LockedError: another process works there.
@@ -46,7 +48,7 @@ def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str]) -> Ite
         RecipeError: a stage before this one was done with another recipe.
         StorageError: the folder cannot be written.
     """
-    with job.folder.lock():
+    with job.folder.lock(shared=shared):
         for before in list(STAGES)[: list(STAGES).index(stage)]:
             if not (job.folder.root / STAGES[before]).is_file():
                 raise DataError(

@@ -156,6 +156,27 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 @contextmanager
+def written_whole(path: Path) -> Iterator[TextIO]:
+    """A text file to write line by line that takes its name only when it is complete.
+
+    Raises:
+        StorageError: the disk is full, read-only or not there.
+    """
+    part = _hidden(path, "part")
+    try:
+        with _disk("write", path), part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        _fsync(part)
+        with _disk("rename", path):
+            part.replace(path)
+        _fsync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """A fresh sibling folder to fill; on leaving without an error it becomes `target` in one rename.
 
@@ -274,10 +295,13 @@ class RunFolder:
         self.scorecards = root / "scorecards"
         self.report = root / "report"
         self.release = root / "release"
+        self.shards = root / "shards"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, shared: bool = False) -> Iterator[None]:
         """Hold this run folder alone; the kernel lets go of it when the process dies, however it dies.
+
+        With `shared` the parts of one array job hold it together, and nobody else.
 
         Raises:
             LockedError: another living process holds it; the message names pid, host and since when.
@@ -291,7 +315,7 @@ class RunFolder:
             handle = path.open("a+", encoding="utf-8")
         with handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise LockedError(
                     f"run folder in use by {_holder(handle)}",
@@ -305,8 +329,27 @@ class RunFolder:
                 handle.truncate(0)
                 handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}\n")
                 handle.flush()
-            tidy(self.root)
+            if not shared:  # what looks left over may be another part's work
+                tidy(self.root)
             yield
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time work on `folder`; the others wait.
+
+    Raises:
+        StorageError: the folder's parent cannot be written.
+    """
+    import fcntl
+
+    path = folder.with_name(f".{folder.name}.lock")
+    with _disk("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a", encoding="utf-8")
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _holder(handle: TextIO) -> str:

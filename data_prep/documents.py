@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.chat import Message
 from configs.errors import DataError, did_you_mean
@@ -11,23 +11,21 @@ from configs.store import digest_bytes
 from configs.template import columns_of, template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from configs.read import Row
     from configs.recipe import Source
     from data_prep.ledger import Account
 
-ROLES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "agent": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
+SPEAKERS = {
+    "system": ("system",),
+    "user": ("user", "human", "usr", "customer", "client", "patient", "prompter", "question", "instruction"),
+    "assistant": ("assistant", "agent", "gpt", "chatgpt", "bot", "model", "sys", "doctor", "answer", "response"),
 }
-"""What data sets call the speakers (ShareGPT, PIXIU, OpenAI, Gemma), and what chat templates call them."""
+"""What chat templates call the speakers, and what data sets do (OpenAI, ShareGPT, PIXIU, Gemma, CrossWOZ, OASST, MedDialog)."""
+ROLES = {name: role for role, names in SPEAKERS.items() for name in names}
+ROLE_KEYS = ("role", "from", "speaker", "author")
+CONTENT_KEYS = ("content", "value", "text", "utterance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,96 +56,150 @@ class _UnusableError(Exception):
     """A row that has not the shape that the recipe declares; (reason, detail)."""
 
 
-def documents_of(source: Source, rows: Iterator[Row], account: Account) -> Iterator[Document]:
-    """Select and render; the first row decides which columns there are, and what kind of value they hold."""
+class _Shape(NamedTuple):
+    """What a row becomes."""
+
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    rejected: str = ""
+
+
+def first_row_kinds(source: Source, row: Row) -> dict[str, bool]:
+    """Check a source's first row; for each column that is used, whether it holds a list or an object (True) or a plain value.
+
+    A column without a value says nothing, and is not among them; nor does a row that is not selected. The answer is the
+    same for all parts of a source.
+
+    Raises:
+        DataError: the row lacks a column, a template cannot be filled, or `messages` is no conversation.
+    """
+    if not is_selected(source, row):
+        return {}
+    try:
+        _renderer(source)(row.fields)
+    except _UnusableError as error:
+        reason, detail = error.args
+        raise DataError(f"{reason}: {detail}", where=f"{source.name}, {row.where}") from error
+    except DataError as error:
+        raise DataError(error.message, where=f"{source.name}, {row.where}", hint=error.hint) from error
+    values = {column: row.fields.get(column) for column in _columns(source)}
+    return {column: isinstance(value, list | dict) for column, value in values.items() if value is not None}
+
+
+def documents_of(
+    source: Source, rows: Iterable[Row], account: Account, kinds: Mapping[str, bool]
+) -> Iterator[Document]:
+    """Select and render; a row that has not the shape of the first one (`kinds`) is refused, counted in `account`."""
     render = _renderer(source)
-    kinds: dict[str, bool] = {}
-    used = [text for text in (source.text, source.prompt, source.answer, source.group) if text]
-    columns = sorted({column for text in used for column in columns_of(text)})
-    first = True
+    group = template(source.group) if source.group else None
     for row in rows:
-        if not _selected(source, row):
+        if not is_selected(source, row):
             account.drop("not selected", row.where)
             continue
         try:
-            _check_kinds(row, columns, kinds)
-            yield render(row)
+            _check_kinds(row, kinds)
+            shape = render(row.fields)
+            key = group(row.fields) if group else ""
         except _UnusableError as error:
             account.reading.take_back(str(error.args[0]), row.where, str(error.args[1]))
         except DataError as error:
-            if first:
-                raise DataError(error.message, where=f"{source.name}, {row.where}", hint=error.hint) from error
             account.reading.take_back("template cannot be filled", row.where, error.message)
-        first = False
+        else:
+            said = "\x1e".join(f"{role}\x1f{content}" for role, content in shape.messages)
+            told = "\x1d".join((source.name, shape.text, said, *((shape.rejected,) if source.rejected else ())))
+            identity = digest_bytes(told.encode("utf-8", "surrogatepass"))[:16]
+            yield Document(identity, source.name, row.where, *shape, group=key)
 
 
-def _selected(source: Source, row: Row) -> bool:
-    """The filters `where` and `where_not`; values are compared as text."""
+def _columns(source: Source) -> list[str]:
+    """The columns that the templates ask for by name."""
+    given = (source.text, source.prompt, source.answer, source.chosen, source.rejected, source.group)
+    return sorted({column for text in given if text for column in columns_of(text)})
+
+
+def is_selected(source: Source, row: Row) -> bool:
+    """The filters `where` and `where_not`; values are compared as text.
+
+    Raises:
+        DataError: the row lacks a column to select by.
+    """
     for column in (*source.where, *source.where_not):
         if column not in row.fields:
-            hint = did_you_mean(column, map(str, row.fields)) or f"It has: {', '.join(map(str, row.fields))}."
-            raise DataError(f"no column {column} to select by", where=f"{source.name}, {row.where}", hint=hint)
+            raise DataError(
+                f"no column {column} to select by",
+                where=f"{source.name}, {row.where}",
+                hint=_there_are(column, row.fields),
+            )
     return all(str(row.fields[column]) in values for column, values in source.where.items()) and not any(
         str(row.fields[column]) in values for column, values in source.where_not.items()
     )
 
 
-def _check_kinds(row: Row, columns: list[str], kinds: dict[str, bool]) -> None:
+def _there_are(column: str, fields: Mapping[str, Any]) -> str:
+    return did_you_mean(column, map(str, fields)) or f"It has: {', '.join(map(str, fields))}."
+
+
+def _check_kinds(row: Row, kinds: Mapping[str, bool]) -> None:
     """A column that holds text must not hold a list in another row, nor the other way round."""
-    for column in columns:
+    for column, nested in kinds.items():
         value = row.fields.get(column)
-        if value is not None and kinds.setdefault(column, isinstance(value, list | dict)) != isinstance(
-            value, list | dict
-        ):
+        if value is not None and isinstance(value, list | dict) != nested:
             raise _UnusableError("a column changes its type", f"{column} holds a {type(value).__name__}")
 
 
-def _renderer(source: Source) -> Callable[[Row], Document]:
-    """The function from a row to a document of this source's shape."""
-    group = template(source.group) if source.group else lambda _fields: ""
+# ---------------------------------------------------------------- shapes
+
+
+def _renderer(source: Source) -> Callable[[Mapping[str, Any]], _Shape]:
+    """The function from a row's fields to what it becomes."""
     if source.text is not None:
         text = template(source.text)
+        return lambda fields: _Shape(text=text(fields))
+    if source.prompt is not None:
+        prompt = template(source.prompt)
+        answer = template(source.answer or source.chosen or "")
+        rejected = template(source.rejected or "")
 
-        def plain(row: Row) -> Document:
-            return _document(source, row, text(row.fields), (), group(row.fields))
-
-        return plain
-    if source.prompt is not None and source.answer is not None:
-        prompt, answer = template(source.prompt), template(source.answer)
-
-        def pair(row: Row) -> Document:
-            turns = Message("user", prompt(row.fields).strip()), Message("assistant", answer(row.fields).strip())
-            return _document(source, row, "", turns, group(row.fields))
+        def pair(fields: Mapping[str, Any]) -> _Shape:
+            turns = Message("user", prompt(fields).strip()), Message("assistant", answer(fields).strip())
+            return _Shape(messages=turns, rejected=rejected(fields).strip())
 
         return pair
     field = source.messages or ""
 
-    def conversation(row: Row) -> Document:
-        if field not in row.fields:
-            hint = did_you_mean(field, map(str, row.fields)) or f"It has: {', '.join(map(str, row.fields))}."
-            raise DataError(f"no column {field}", hint=hint)
-        return _document(source, row, "", _turns(row.fields[field]), group(row.fields))
+    def conversation(fields: Mapping[str, Any]) -> _Shape:
+        if field not in fields:
+            raise DataError(f"no column {field}", hint=_there_are(field, fields))
+        return _Shape(messages=messages_of(fields[field]))
 
     return conversation
 
 
-def _turns(value: Any) -> tuple[Message, ...]:
-    """A list of {role, content} or {from, value} as messages."""
+def messages_of(value: Any) -> tuple[Message, ...]:
+    """A conversation as messages: a list of turns, of plain texts in turn (the user begins), or of question-answer pairs.
+
+    A turn is an object that names its speaker (`role`, `from`, `speaker`, `author`) and its words (`content`, `value`,
+    `text`, `utterance`); other keys are passed over.
+
+    >>> messages_of([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]) == messages_of(["Hi", "Hello"])
+    True
+    """
     if not isinstance(value, list) or not value:
         raise _UnusableError("not a conversation", f"a list of turns is expected, got {type(value).__name__}")
-    turns = []
-    for turn in value:
-        role = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
-        content = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
-        if not isinstance(content, str):
-            raise _UnusableError("not a conversation", "a turn needs role and content, or from and value, as text")
-        if role not in ROLES:
-            raise _UnusableError("unknown role", f"{role!r}; known: {', '.join(ROLES)}")
-        turns.append(Message(ROLES[role], content.strip()))
-    return tuple(turns)
+    if all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        value = [text for pair in value for text in pair]
+    if all(isinstance(text, str) for text in value):
+        return tuple(Message(("user", "assistant")[number % 2], text.strip()) for number, text in enumerate(value))
+    return tuple(_turn(turn) for turn in value)
 
 
-def _document(source: Source, row: Row, text: str, messages: tuple[Message, ...], group: str) -> Document:
-    said = "\x1e".join(f"{role}\x1f{content}" for role, content in messages)
-    identity = digest_bytes(f"{source.name}\x1d{text}\x1d{said}".encode("utf-8", "surrogatepass"))[:16]
-    return Document(identity, source.name, row.where, text, messages, group=group)
+def _turn(turn: Any) -> Message:
+    if not isinstance(turn, dict):
+        raise _UnusableError("not a conversation", f"a turn is a {type(turn).__name__}, not an object")
+    role = next((turn[key] for key in ROLE_KEYS if key in turn), None)
+    content = next((turn[key] for key in CONTENT_KEYS if key in turn), None)
+    if not isinstance(content, str):
+        raise _UnusableError("not a conversation", "a turn needs role and content, or from and value, as text")
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        raise _UnusableError("unknown role", f"{role!r}; known: {', '.join(ROLES)}")
+    return Message(ROLES[role.lower()], content.strip())

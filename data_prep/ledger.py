@@ -1,108 +1,136 @@
-"""The ledger: every row of every source is kept, dropped or refused, and each for a reason that is counted."""
+"""The ledger: every row of every source is kept, dropped or refused, and each for a reason that is counted.
+
+Shards keep accounts of their own, which are added up by source; nothing depends on the order in which they are done.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Self
 
-from configs.errors import SectorLMError
+from configs.errors import DataError, SectorLMError
+from configs.forms import kind_of
 from configs.progress import say
 from configs.reading import Reading
 from configs.records import SourceLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from configs.recipe import Source
+    from configs.recipe import Receipt, Source
     from configs.records import Corpus
-    from data_prep.documents import Document
 
-
-class Verdict(NamedTuple):
-    """A document and why it is left out; no reason keeps it."""
-
-    document: Document
-    reason: str = ""
+EXCLUDED = "excluded"
+"""The reason that a removal request gives."""
+SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost")
+COUNTERS = ("dropped", "mended", "composed", "exercises", "languages", "personal")
 
 
 @dataclass
 class Account:
-    """The running account of one source."""
+    """The running account of one source, or of one shard of it."""
 
-    source: Source
+    source: str
     reading: Reading = field(default_factory=Reading)
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
+    composed: Counter[str] = field(default_factory=Counter)
+    exercises: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    personal: Counter[str] = field(default_factory=Counter)
     documents: int = 0
     characters: int = 0
     tokens: int = 0
     supervised: int = 0
     truncated: int = 0
+    lost: int = 0
     tokens_train: int = 0
     tokens_validation: int = 0
     repeats: float = 1.0
-    lines: list[dict[str, str]] = field(default_factory=list)
-    """What dropped.jsonl says of this source."""
+    lines: list[str] = field(default_factory=list)
+    """Lines of dropped.jsonl that are not written yet."""
 
     def drop(self, reason: str, where: str, identity: str = "") -> None:
         """Leave a row out for a reason."""
         self.dropped[reason] += 1
-        self.lines.append({"id": identity, "source": self.source.name, "where": where, "reason": reason})
+        line = {"id": identity, "source": self.source, "where": where, "reason": reason}
+        self.lines.append(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def close(self) -> SourceLedger:
+    def counts(self) -> dict[str, Any]:
+        """All figures as plain data, for shard.json."""
+        sums = {name: getattr(self, name) for name in SUMS}
+        return {"reading": self.reading.figures(), **sums, **{name: dict(getattr(self, name)) for name in COUNTERS}}
+
+    def add(self, counts: Mapping[str, Any]) -> Self:
+        """Add the figures of a shard."""
+        reading = {name: Counter(it) if isinstance(it, dict) else it for name, it in counts["reading"].items()}
+        self.reading.add(Reading(**{**reading, "notes": counts["reading"]["notes"]}))
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + counts[name])
+        for name in COUNTERS:
+            getattr(self, name).update(counts[name])
+        return self
+
+    def close(self, source: Source) -> SourceLedger:
         """The record of this account.
 
         Raises:
             SectorLMError: the books do not balance, which is a fault of ours.
         """
         kept, dropped, refused = self.documents, self.dropped.total(), self.reading.refused.total()
-        if self.reading.rows != kept + dropped + refused:
+        if self.reading.rows + self.composed.total() != kept + dropped + refused:
             raise SectorLMError(
-                f"the ledger does not balance: {self.reading.rows} rows, but {kept} kept, {dropped} dropped and "
-                f"{refused} refused",
-                where=self.source.name,
+                f"the ledger does not balance: {self.reading.rows} rows and {self.composed.total()} composed, but "
+                f"{kept} kept, {dropped} dropped and {refused} refused",
+                where=source.name,
                 hint="This is a fault of SectorLM: please report it with the recipe.",
             )
+        figures: dict[str, Any] = {name: getattr(self, name) for name in SUMS}
+        figures |= {name: _sorted(getattr(self, name)) for name in COUNTERS}
         return SourceLedger(
-            name=self.source.name,
-            channel=self.source.channel,
-            licence=self.source.licence,
-            origin=self.source.origin,
-            language=self.source.language,
-            grade=self.source.grade,
+            name=source.name,
+            channel=source.channel,
+            licence=source.licence,
+            origin=source.origin,
+            language=source.language,
+            grade=source.grade,
+            time=source.time,
+            purpose=source.purpose,
+            consent=source.consent,
             files=self.reading.files,
-            encodings=dict(sorted(self.reading.encodings.items())),
             rows=self.reading.rows,
-            refused=dict(sorted(self.reading.refused.items())),
-            dropped=dict(sorted(self.dropped.items())),
-            mended=dict(sorted(self.mended.items())),
-            documents=self.documents,
-            characters=self.characters,
-            tokens=self.tokens,
-            supervised=self.supervised,
-            truncated=self.truncated,
+            forms=_sorted(self.reading.forms),
+            encodings=_sorted(self.reading.encodings),
+            dialects=_sorted(self.reading.dialects),
+            left_out=_sorted(self.reading.left_out),
+            notes=dict(sorted(self.reading.notes.items())),
+            refused=_sorted(self.reading.refused),
             tokens_train=self.tokens_train,
             tokens_validation=self.tokens_validation,
             repeats=round(self.repeats, 4),
+            **figures,
         )
+
+
+def _sorted(counter: Counter[str]) -> dict[str, int]:
+    return {name: counter[name] for name in sorted(counter)}
 
 
 class Ledger:
     """The accounts of all sources."""
 
-    def __init__(self, sources: Iterable[Source]) -> None:
-        self.accounts = {source.name: Account(source) for source in sources}
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = {source.name: source for source in sources}
+        self.accounts = {source.name: Account(source.name) for source in sources}
 
-    def keep(self, verdicts: Iterable[Verdict]) -> list[Document]:
-        """The documents that stay; the others are booked with their reason."""
-        kept = []
-        for document, reason in verdicts:
-            if reason:
-                self.accounts[document.source].drop(reason, document.where, document.id)
-            else:
-                kept.append(document)
-        return kept
+    def add(self, places: Sequence[int], pages: Iterable[Mapping[str, Any]]) -> None:
+        """Add the figures of shards; `places` says which source each belongs to, by its place in the recipe."""
+        accounts = list(self.accounts.values())
+        for place, page in zip(places, pages, strict=True):
+            accounts[place].add(page)
 
     def reasons(self) -> str:
         """Why rows were left out, over all sources: `not selected: 12, duplicate: 3`."""
@@ -111,22 +139,103 @@ class Ledger:
             total += account.dropped + account.reading.refused
         return ", ".join(f"{reason}: {count:,}" for reason, count in total.most_common())
 
+    def check_rows(self, max_bad_rows: float) -> None:
+        """Refuse sources without rows, with files of different forms, or with too many rows that cannot be used.
+
+        Raises:
+            DataError: there is such a source.
+        """
+        for name, account in self.accounts.items():
+            if len({kind_of(form) for form in account.reading.forms}) > 1:
+                raise DataError(
+                    f"files of different forms: {', '.join(sorted(account.reading.forms))}",
+                    where=name,
+                    hint="Select the files with a glob, `folder/*.jsonl` or `archive.zip!*.json`, or set `format:`.",
+                )
+            reading, bad = account.reading, account.reading.refused.total()
+            if bad > max_bad_rows * reading.rows:
+                raise DataError(
+                    f"{bad:,} of {reading.rows:,} rows cannot be used, more than max_bad_rows ({max_bad_rows:.2%}):\n  "
+                    + "\n  ".join(reading.examples),
+                    where=name,
+                    hint="Mend the file, or allow more with `prepare: {max_bad_rows: ...}`; all of them are counted.",
+                )
+            if reading.rows == 0:
+                path = self.sources[name].path
+                files = path if isinstance(path, str) else ", ".join(path)
+                raise DataError(f"0 rows in {files}", where=name, hint="Is it the right file, and complete?")
+
     def close(self) -> tuple[SourceLedger, ...]:
         """The records of all accounts, in the recipe's order.
 
         Raises:
             SectorLMError: an account does not balance.
         """
-        return tuple(account.close() for account in self.accounts.values())
+        return tuple(account.close(self.sources[name]) for name, account in self.accounts.items())
+
+
+def write_lines(path: Path, accounts: Iterable[Account]) -> None:
+    """Append what was dropped since the last time to a dropped.jsonl."""
+    with path.open("a", encoding="utf-8") as file:
+        for account in accounts:
+            file.writelines(account.lines)
+            account.lines.clear()
+
+
+def excluded_ids(path: Path) -> set[str]:
+    """Ids of the documents that a dropped.jsonl names as excluded."""
+    with path.open(encoding="utf-8") as file:
+        lines = (json.loads(line) for line in file if f'"reason": "{EXCLUDED}"' in line)
+        return {line["id"] for line in lines if line["reason"] == EXCLUDED}
+
+
+def check_receipt(corpus: Corpus, limits: Receipt) -> None:
+    """Hold the corpus against the limits of the recipe, before any GPU hour is spent on it.
+
+    Raises:
+        DataError: a limit is broken; all broken ones are named.
+    """
+    found = []
+    for source in corpus.sources:
+        counted = source.rows + sum(source.composed.values()) - source.dropped.get("not selected", 0)
+        gone = sum(source.refused.values()) + sum(source.dropped.values()) - source.dropped.get("not selected", 0)
+        truncated, read = source.truncated + source.lost, source.tokens + source.truncated + source.lost
+        found += [
+            _broken(f"{source.name}: dropped", gone / max(counted, 1), limits.max_dropped, 1),
+            _broken(f"{source.name}: truncated", truncated / max(read, 1), limits.max_truncated, 1),
+        ]
+    supervised = corpus.supervised_train / max(corpus.tokens_train, 1)
+    found += [
+        _broken("supervised", supervised, limits.min_supervised, -1),
+        _broken("padding", corpus.padding_train, limits.max_padding, 1),
+    ]
+    if limits.min_tokens is not None and corpus.tokens_train < limits.min_tokens:
+        found.append(f"{corpus.tokens_train:,} training tokens, fewer than min_tokens ({limits.min_tokens:,})")
+    if problems := [problem for problem in found if problem]:
+        raise DataError(
+            "the receipt breaks its limits:\n  " + "\n  ".join(problems),
+            where=corpus.name,
+            hint="dropped.jsonl names every document that was left out; mend the source, or change `prepare: {receipt: ...}`.",
+        )
+
+
+def _broken(what: str, value: float, limit: float | None, sign: int) -> str:
+    if limit is None or sign * (value - limit) <= 0:
+        return ""
+    return f"{what} {value:.2%}, {'more' if sign > 0 else 'less'} than {limit:.2%}"
 
 
 def tell(corpus: Corpus) -> None:
-    """Print what became of each source, one line each, and the sum."""
+    """Print what became of each source, one line each, and the sum: the data receipt."""
     for source in corpus.sources:
         left_out = ", ".join(f"{reason} {count:,}" for reason, count in (source.dropped | source.refused).items())
+        composed = f" and {sum(source.composed.values()):,} composed" if source.composed else ""
+        personal = sum(source.personal.values())
         say(
-            f"  {source.name}: {source.rows:,} rows, {source.documents:,} kept{f' ({left_out})' if left_out else ''}, "
-            f"{source.tokens:,} tokens{f', {source.repeats:.2f} times' if source.repeats != 1 else ''}"
+            f"  {source.name}: {source.rows:,} rows{composed}, {source.documents:,} kept{f' ({left_out})' if left_out else ''}, "
+            f"{source.tokens:,} tokens{f', {source.truncated + source.lost:,} lost' if source.truncated + source.lost else ''}"
+            f"{f', {source.repeats:.2f} times' if source.repeats != 1 else ''}"
+            f"{f', {personal:,} pieces of personal data' if personal else ''}"
         )
     say(
         f"corpus: {corpus.documents:,} documents, {corpus.tokens_train:,} training tokens in {corpus.rows_train:,} rows "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from configs.errors import RecipeError
 from configs.progress import say
-from data_prep.split import hashed
+from configs.store import hashed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from configs.recipe import Source
-    from data_prep.pack import Piece
 
 
 def repeats_for(sources: Sequence[Source], natural: Mapping[str, int]) -> dict[str, float]:
@@ -57,24 +58,18 @@ def _tell_caps(
             )
 
 
-def repeat(pieces: Sequence[Piece], names: Sequence[str], times: float, seed: int) -> list[Piece]:
+def repeat(pieces: np.ndarray, names: Iterable[str], times: float, seed: int) -> np.ndarray:
     """The pieces of one source `times` over: whole passes, and for the rest those with the smallest hash.
 
-    `names` are the documents' ids by position. The rest is filled up to the wanted number of tokens.
+    `pieces` is [P, ...] with lengths in column 2; `names` say which piece each is, in every run. The rest is filled up to
+    the wanted number of tokens.
     """
     whole, part = int(times), times - int(times)
-    chosen = [piece for _ in range(whole) for piece in pieces]
-    wanted = part * sum(piece.length for piece in pieces)
-    if wanted < 1:
-        return chosen
-    first = {piece.document: piece.start for piece in reversed(pieces)}
-    order = sorted(
-        pieces,
-        key=lambda piece: hashed(seed, "repeat", f"{names[piece.document]}+{piece.start - first[piece.document]}"),
-    )
-    for piece in order:
-        if wanted <= 0:
-            break
-        chosen.append(piece)
-        wanted -= piece.length
-    return chosen
+    chosen = [pieces] * whole
+    wanted = part * int(pieces[:, 2].sum())
+    if wanted >= 1:
+        draw = np.array([hashed(seed, "repeat", name) for name in names], np.uint64)
+        order = np.argsort(draw, kind="stable")
+        before = np.cumsum(pieces[order, 2]) - pieces[order, 2]
+        chosen.append(pieces[order[before < wanted]])
+    return np.concatenate([pieces[:0], *chosen])

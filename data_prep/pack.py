@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import numpy as np
 
 
-class Piece(NamedTuple):
-    """A run of tokens of one document, that fits into a row."""
+def cut(length: int, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and lengths of the pieces of at most `row` tokens, each beginning with its forerunner's last token.
 
-    document: int
-    """Position of the document among the kept ones."""
-    start: int
-    """Its first token in tokens.bin."""
-    length: int
-
-
-def cut(document: int, start: int, length: int, row: int) -> list[Piece]:
-    """Split a document of `length` tokens into pieces of at most `row`, each beginning with its forerunner's last token.
-
-    >>> [(piece.start, piece.length) for piece in cut(0, 100, 9, 4)]
-    [(100, 4), (103, 4), (106, 3)]
+    >>> [part.tolist() for part in cut(9, 4)]
+    [[0, 3, 6], [4, 4, 3]]
     """
-    steps = range(0, max(length - 1, 1), row - 1)
-    return [Piece(document, start + step, min(row, length - step)) for step in steps]
+    starts = np.arange(0, max(length - 1, 1), row - 1)
+    return starts, np.minimum(row, length - starts)
 
 
-def pack(lengths: Sequence[int], row: int) -> list[list[int]]:
-    """Rows of positions in `lengths`, best-fit decreasing (Johnson 1974): at most 11/9 of the fewest rows, plus 6/9.
+def pack(lengths: np.ndarray, row: int) -> np.ndarray:
+    """The row of each piece, best-fit decreasing (Johnson 1974): at most 11/9 of the fewest rows, plus 6/9.
 
     Equal lengths keep their order, so that the result depends on nothing but the lengths.
 
-    >>> pack([2, 7, 3, 8], 10)
-    [[3, 0], [1, 2]]
+    >>> pack(np.array([2, 7, 3, 8]), 10).tolist()
+    [0, 1, 1, 0]
     """
-    rows: list[list[int]] = []
+    order = np.argsort(-lengths, kind="stable")
+    rows = np.empty(len(lengths), np.int64)
+    full = int((lengths == row).sum())
+    rows[order[:full]] = np.arange(full)
+    count = full
     open_rows: dict[int, list[int]] = {}
     rooms: list[int] = []  # sorted: every room that some open row has left
-    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
-        length = lengths[position]
+    placed = []
+    for length in lengths[order[full:]].tolist():
         slot = bisect_left(rooms, length)
         if slot == len(rooms):
-            target, room = len(rows), row
-            rows.append([])
+            target, room = count, row
+            count += 1
         else:
             room = rooms[slot]
             target = open_rows[room].pop()
             if not open_rows[room]:
                 del rooms[slot]
-        rows[target].append(position)
+        placed.append(target)
         left = room - length
         if left > 1:  # one token alone has nothing to predict
             if not open_rows.setdefault(left, []):
                 insort(rooms, left)
             open_rows[left].append(target)
+    rows[order[full:]] = placed
     return rows

@@ -1,67 +1,86 @@
-"""Prepare: raw files to a Corpus, in which every row and every token is accounted for."""
+"""Prepare: raw files to a Corpus, in which every row and every token is accounted for.
+
+Two passes over shards, which any number of processes share, and a decision over all documents between them; the same
+bytes come out however the work is spread and however often it is stopped.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from configs.base import base_folder, load_tokenizer, tokenizer_digest
+from configs.base import base_folder, tokenizer_digest
 from configs.items import split_files
 from configs.licences import check_licences
 from configs.load import load_task
 from configs.progress import say
 from configs.read import digest_files
 from configs.records import Corpus, flat, made_by, stale
+from configs.spread import How
 from configs.store import crash_point, digest_json, files_of, staged
-from data_prep.clean import clean
-from data_prep.decontaminate import Leaks, find_leaks, read_benchmarks
-from data_prep.dedup import drop_duplicates
-from data_prep.ledger import Ledger, tell
-from data_prep.read import read_sources, source_files
-from data_prep.rows import write_documents, write_dropped, write_rows, write_tokens
-from data_prep.split import limited, split
-from data_prep.tokens import Encoder
+from configs.taint import mark_tainted, tainted_runs, tell_tainted
+from data_prep.exports import check_standard, export
+from data_prep.ledger import check_receipt, excluded_ids, tell
+from data_prep.passes import PartDoneError, Worked, work
+from data_prep.quality import check_rules
+from data_prep.rows import merge
+from data_prep.shards import page_of, source_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from configs.job import Job
-    from data_prep.documents import Document
 
 SHOWN = 5
 """Reasons for doing the stage again that are printed."""
 
 
-def prepare(job: Job) -> Corpus:
+def prepare(
+    job: Job,
+    *,
+    how: How = How(),  # noqa: B008 - it is frozen
+    keep_dropped: bool = False,
+    standard: str = "",
+) -> Corpus | None:
     """Read, clean, drop duplicates and leaks, split, tokenise, mix and pack; or keep the corpus if nothing changed.
+
+    None where this process is one part of an array job and other parts are still at work. `keep_dropped` and `standard`
+    write files beside the corpus (data_prep/exports.py).
 
     Raises:
         PolicyError: a licence or a grade forbids the recipe's use.
-        DataError: a source is missing, empty, damaged or not as declared, or nothing is left to train on.
+        DataError: a source is missing, empty, damaged or not as declared, nothing is left to train on, or a limit of
+            the receipt is broken.
         UnsafeArtefactError: an archive or a file that is not safe to open.
-        StorageError: the disk is full or read-only.
+        StorageError: the disk is full or read-only, or a worker process died twice.
+        RecipeError: a rule has no such name, or `standard` is not known.
     """
-    started, recipe, target = time.monotonic(), job.recipe, job.folder.corpus
-    check_licences(recipe)
-    settings, inputs = _fingerprint(job)
-    kept = _kept(job, settings, inputs)
-    if kept is not None:
-        return kept
-    ledger = Ledger(recipe.corpora)
-    documents = ledger.keep(clean(read_sources(job, ledger), recipe.prepare, ledger))
-    documents = ledger.keep(drop_duplicates(documents))
-    leaks = _leaks(job, documents)
-    documents = ledger.keep(leaks.settle(documents, recipe.prepare, ledger))
-    documents = ledger.keep(limited(documents, recipe.corpora, recipe.seed))
-    held = split(documents, recipe.corpora, recipe.prepare.validation, recipe.seed)
-    encoder = Encoder(load_tokenizer(_tokenizer(job)), recipe.base, recipe.prepare.form)
-    with staged(target) as staging:
-        stored = write_tokens(staging, documents, encoder, recipe, ledger)
+    started = time.monotonic()
+    check_licences(job.recipe)
+    check_rules([*job.recipe.prepare.rules, *(name for source in job.recipe.corpora for name in source.rules)])
+    check_standard(standard)
+    settings, inputs = fingerprint(job)
+    corpus = _kept(job, settings, inputs)
+    if corpus is not None and not (keep_dropped or standard):
+        return corpus
+    try:
+        worked = work(job, inputs, how)
+    except PartDoneError:
+        return None
+    corpus = corpus or _merged(job, worked, started, settings, inputs)
+    for line in export(job.folder.root, worked.tokens, corpus, keep_dropped=keep_dropped, standard=standard):
+        say(line)
+    return corpus
+
+
+def _merged(job: Job, worked: Worked, started: float, settings: dict[str, Any], inputs: dict[str, str]) -> Corpus:
+    """The corpus folder, with its record last."""
+    recipe, ledger = job.recipe, worked.ledger
+    tokenizer = base_folder(recipe.base, job.roots, weights=False)
+    vocabulary = page_of(worked.tokens[0].target)["vocabulary"]
+    with staged(job.folder.corpus) as staging:
         crash_point("prepare.tokens")
-        layout = write_rows(staging, stored, held, recipe, ledger)
-        write_documents(staging, stored, held)
-        write_dropped(staging, ledger)
+        layout = merge(staging, [shard.target for shard in worked.tokens], worked.library, recipe, ledger)
         corpus = Corpus(
             name=recipe.name,
             settings=settings,
@@ -69,33 +88,35 @@ def prepare(job: Job) -> Corpus:
             files=files_of(staging),
             made=made_by("data_prep", started),
             sector=recipe.sector,
-            tokenizer=tokenizer_digest(_tokenizer(job)),
-            vocabulary=encoder.vocabulary,
-            token_dtype=encoder.dtype,
+            tokenizer=tokenizer_digest(tokenizer),
+            vocabulary=vocabulary,
+            token_dtype="uint16" if vocabulary <= 1 << 16 else "uint32",
             sequence_length=recipe.prepare.sequence_length,
             sources=ledger.close(),
-            touched=leaks.touched,
-            checked=leaks.checked,
+            near_duplicates=recipe.prepare.near_duplicates,
+            **worked.settled.touched._asdict(),
             **layout._asdict(),
         )
+        tell(corpus)
+        check_receipt(corpus, recipe.prepare.receipt)
+        _mark_runs(job, staging)
         corpus.write(staging / "corpus.json")
-    tell(corpus)
     return corpus
+
+
+def _mark_runs(job: Job, staging: Path) -> None:
+    """Runs that learnt what is now excluded are marked before the corpus that shows it is replaced."""
+    if job.recipe.prepare.exclude and (job.folder.corpus / "corpus.json").is_file():
+        found = tainted_runs(job.folder.corpus, excluded_ids(staging / "dropped.jsonl"))
+        mark_tainted(found, job.recipe.prepare.exclude)
+        tell_tainted(found)
 
 
 def _tokenizer(job: Job) -> Path:
     return base_folder(job.recipe.base, job.roots, weights=False)
 
 
-def _leaks(job: Job, documents: Sequence[Document]) -> Leaks:
-    if job.recipe.prepare.decontaminate == "off":
-        return Leaks()
-    leaks = find_leaks(documents, read_benchmarks(job), job.recipe.prepare.ngram)
-    leaks.tell(documents, job.recipe.prepare)
-    return leaks
-
-
-def _fingerprint(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
+def fingerprint(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
     """What the corpus depends on: the recipe's words, and the digests of everything that is read."""
     recipe = job.recipe
     settings = {

@@ -1,35 +1,36 @@
-"""Kept documents to the files of a corpus: tokens.bin, supervised.bin, segments.npy, documents.parquet, dropped.jsonl."""
+"""The shards' tokens side by side, mixed and packed: the files of a corpus.
+
+K kept documents, P pieces of them
+"""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, NamedTuple
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from configs.errors import DataError
+from configs.errors import DataError, SectorLMError
 from configs.progress import track
+from data_prep.language import LANGUAGES
+from data_prep.ledger import Account, write_lines
 from data_prep.mix import repeat, repeats_for
-from data_prep.pack import Piece, cut, pack
-from data_prep.split import key_of
-from data_prep.tokens import Encoded, Encoder, fit
+from data_prep.pack import pack
+from data_prep.shards import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from configs.recipe import Recipe
-    from data_prep.documents import Document
     from data_prep.ledger import Ledger
+    from data_prep.library import Library
 
-
-class Stored(NamedTuple):
-    """A document in tokens.bin."""
-
-    document: Document
-    start: int
-    tokens: int
-    supervised: int
+LATE = "duplicate after cutting"
+COPY = 1 << 22
+"""Bytes that are copied at once."""
 
 
 class Layout(NamedTuple):
@@ -44,132 +45,220 @@ class Layout(NamedTuple):
     padding_train: float
 
 
-def write_tokens(
-    folder: Path, documents: Sequence[Document], encoder: Encoder, recipe: Recipe, ledger: Ledger
-) -> list[Stored]:
-    """Write tokens.bin and supervised.bin; what cannot become tokens is booked in the ledger."""
-    stored: list[Stored] = []
-    position = 0
-    with (
-        (folder / "tokens.bin").open("wb") as tokens,
-        (folder / "supervised.bin").open("wb") as supervised,
-        track("tokens", sum(len(document.content) for document in documents), "characters") as bar,
-    ):
-        for encoded in _fitting(encoder.encode(documents), recipe, ledger):
-            document, account = encoded.document, ledger.accounts[encoded.document.source]
-            learnt = int(encoded.supervised_T.sum())
-            tokens.write(encoded.tokens_T.tobytes())
-            supervised.write(encoded.supervised_T.tobytes())
-            stored.append(Stored(document, position, len(encoded.tokens_T), learnt))
-            position += len(encoded.tokens_T)
-            account.documents += 1
-            account.characters += len(document.content)
-            account.tokens += len(encoded.tokens_T)
-            account.supervised += learnt
-            account.truncated += encoded.truncated
-            bar.advance(len(document.content))
-    return stored
+class Pieces(NamedTuple):
+    """Runs of tokens that fit into a row."""
+
+    table_P: np.ndarray
+    """int64 [P, 4] = (source, start in tokens.bin, length, supervised)."""
+    held_P: np.ndarray
+    """bool [P]."""
+    id_P: np.ndarray
+    """Ids of the documents, as text."""
+    place_P: np.ndarray
+    """int64 [P], where in its document the piece begins."""
+
+    def names(self, own: np.ndarray) -> Iterator[str]:
+        """What the random numbers of some pieces are called: the same in every run."""
+        return (f"{name}+{place}" for name, place in zip(self.id_P[own].astype(str), self.place_P[own], strict=True))
 
 
-def _fitting(encoded: Iterator[Encoded], recipe: Recipe, ledger: Ledger) -> Iterator[Encoded]:
-    for found in encoded:
-        fitting = fit(found, recipe.prepare.sequence_length, recipe.prepare.overlong)
-        if fitting.reason:
-            document = fitting.document
-            ledger.accounts[document.source].drop(fitting.reason, document.where, document.id)
-        else:
-            yield fitting
+class _Part(NamedTuple):
+    """The tokens of one shard."""
+
+    folder: Path
+    source: int
+    documents: pa.Table
+    keep_K: np.ndarray
+
+    def column(self, name: str) -> np.ndarray:
+        return np.asarray(self.documents.column(name).combine_chunks().to_numpy(zero_copy_only=False))
 
 
-def write_rows(folder: Path, stored: Sequence[Stored], held: set[str], recipe: Recipe, ledger: Ledger) -> Layout:
-    """Cut, mix, pack and write segments.npy: training rows first, then validation rows, which hold one channel each.
+def merge(target: Path, folders: Sequence[Path], library: Library, recipe: Recipe, ledger: Ledger) -> Layout:
+    """Write tokens.bin, supervised.bin, segments.npy, documents.parquet and dropped.jsonl from the shards of both passes.
 
     Raises:
         DataError: there is nothing to train on.
+        SectorLMError: a text stands on both sides of the validation split, which is a fault of ours.
     """
+    accounts = list(ledger.accounts.values())
+    ledger.add(library.sources, map(page_of, folders))
+    parts = _without_late_copies([_part(*found) for found in zip(folders, library.sources, strict=True)])
+    for folder in (*library.folders, *folders):
+        if (folder / "dropped.jsonl").is_file():
+            _append(folder / "dropped.jsonl", target / "dropped.jsonl")
+    for part in parts:
+        _book_late_copies(part, accounts[part.source])
+    write_lines(target / "dropped.jsonl", accounts)
+    _refuse_overlap(parts)
+    with track("tokens", sum(_tokens_of(part) for part in parts), "tokens") as bar:
+        for part in parts:
+            _copy_tokens(target, part, recipe)
+            bar.advance(_tokens_of(part))
+    _write_documents(target, parts, recipe)
+    return _write_rows(target, _pieces(parts), recipe, ledger)
+
+
+def _part(folder: Path, source: int) -> _Part:
+    with pa.memory_map(str(folder / "documents.arrow")) as file:
+        documents = pa.ipc.open_file(file).read_all()
+    return _Part(folder, source, documents, np.ones(documents.num_rows, bool))
+
+
+def _without_late_copies(parts: Sequence[_Part]) -> list[_Part]:
+    """Texts that became equal when something was cut out of them: the first stays."""
+    digests = np.concatenate([np.empty(0, "S32"), *(part.column("digest").astype("S32") for part in parts)])
+    _, first = np.unique(digests, return_index=True)
+    keep = np.zeros(len(digests), bool)
+    keep[first] = True
+    ends = np.cumsum([len(part.keep_K) for part in parts])[:-1]
+    return [part._replace(keep_K=own) for part, own in zip(parts, np.split(keep, ends), strict=True)]
+
+
+def _book_late_copies(part: _Part, account: Account) -> None:
+    gone = np.flatnonzero(~part.keep_K)
+    if not len(gone):
+        return
+    wheres, ids = part.column("where"), part.column("id")
+    for number in gone.tolist():
+        account.drop(LATE, str(wheres[number]), str(ids[number]))
+    account.documents -= len(gone)
+    for name in ("characters", "tokens", "supervised"):
+        setattr(account, name, getattr(account, name) - int(part.column(name)[gone].sum()))
+
+
+def _refuse_overlap(parts: Sequence[_Part]) -> None:
+    sides: list[set[bytes]] = []
+    for wanted in (True, False):
+        found = [part.column("digest")[part.keep_K & (part.column("held") == wanted)] for part in parts]
+        sides.append({bytes(digest, "ascii") for own in found for digest in own})
+    if both := sides[0] & sides[1]:
+        raise SectorLMError(
+            f"{len(both)} texts stand in training and in validation",
+            hint="This is a fault of SectorLM: please report it with the recipe.",
+        )
+
+
+def _tokens_of(part: _Part) -> int:
+    return int(part.column("tokens")[part.keep_K].sum())
+
+
+def _append(source: Path, target: Path) -> None:
+    with source.open("rb") as old, target.open("ab") as new:
+        shutil.copyfileobj(old, new, COPY)
+
+
+def _copy_tokens(target: Path, part: _Part, recipe: Recipe) -> None:
+    for name in ("tokens.bin", "supervised.bin"):
+        source = part.folder / name
+        if part.keep_K.all():
+            _append(source, target / name)
+            continue
+        total = int(part.column("tokens").sum())
+        width = source.stat().st_size // max(total, 1)
+        data = np.memmap(source, np.dtype(f"V{width}"), mode="r") if total else np.empty(0, "V1")
+        with (target / name).open("ab") as file:
+            places = zip(part.column("start")[part.keep_K], part.column("tokens")[part.keep_K], strict=True)
+            for start, length in places:
+                file.write(data[start : start + length].tobytes())
+
+
+def _moved(parts: Sequence[_Part]) -> Iterator[tuple[_Part, np.ndarray]]:
+    """Each shard, and where its documents begin in tokens.bin: int64 [K]; those that went have no place there."""
+    position = 0
+    for part in parts:
+        tokens = np.where(part.keep_K, part.column("tokens"), 0)
+        yield part, position + np.cumsum(tokens) - tokens
+        position += int(tokens.sum())
+
+
+def _write_documents(target: Path, parts: Sequence[_Part], recipe: Recipe) -> None:
+    """documents.parquet: one line per kept document, from which every token leads back to its source."""
+    writer: Any = None
+    for part, start_K in _moved(parts):
+        columns = {name: part.column(name)[part.keep_K] for name in part.documents.column_names}
+        table = pa.table(
+            {
+                "id": pa.array(columns["id"], pa.string()),
+                "source": pa.array([recipe.corpora[part.source].name] * int(part.keep_K.sum()), pa.string()),
+                "split": pa.array(np.where(columns["held"], "validation", "train"), pa.string()),
+                "where": pa.array(columns["where"], pa.string()),
+                "start": start_K[part.keep_K],
+                **{name: columns[name] for name in ("tokens", "supervised", "characters")},
+                "digest": pa.array(columns["digest"], pa.string()),
+                "language": pa.array([LANGUAGES[code] for code in columns["language"].tolist()], pa.string()),
+                "personal": columns["personal"],
+            }
+        )
+        writer = writer or pq.ParquetWriter(target / "documents.parquet", table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def _pieces(parts: Sequence[_Part]) -> Pieces:
+    tables, helds = [np.empty((0, 4), np.int64)], [np.empty(0, bool)]
+    ids, places = [np.empty(0, "S16")], [np.empty(0, np.int64)]
+    for part, start_K in _moved(parts):
+        own = np.load(part.folder / "pieces.npy")
+        own = own[part.keep_K[own[:, 0]]]
+        number = own[:, 0]
+        offset = own[:, 1] - part.column("start")[number]
+        table = np.stack([np.full(len(own), part.source), start_K[number] + offset, own[:, 2], own[:, 3]], axis=1)
+        tables.append(table)
+        helds.append(part.column("held")[number])
+        ids.append(part.column("id").astype("S16")[number])
+        places.append(offset)
+    return Pieces(*(np.concatenate(found) for found in (tables, helds, ids, places)))
+
+
+def _write_rows(target: Path, pieces: Pieces, recipe: Recipe, ledger: Ledger) -> Layout:
+    """Mix, pack and write segments.npy: training rows first, then validation rows, which hold one channel each."""
     row = recipe.prepare.sequence_length
-    train: dict[str, list[Piece]] = {source.name: [] for source in recipe.corpora}
-    validation: dict[str, list[Piece]] = {source.name: [] for source in recipe.corpora}
-    for position, kept in enumerate(stored):
-        side = validation if key_of(kept.document) in held else train
-        side[kept.document.source] += cut(position, kept.start, kept.tokens, row)
-    repeats = repeats_for(recipe.corpora, {name: _size(pieces) for name, pieces in train.items()})
-    names = [kept.document.id for kept in stored]
-    mixed = {name: repeat(pieces, names, repeats[name], recipe.seed) for name, pieces in train.items()}
-    for name, account in ledger.accounts.items():
-        account.repeats = repeats[name]
-        account.tokens_train, account.tokens_validation = _size(mixed[name]), _size(validation[name])
-    parts: dict[str, list[Piece]] = {}
+    train, validation = _by_source(pieces, recipe, held=False), _by_source(pieces, recipe, held=True)
+    repeats = repeats_for(recipe.corpora, {name: int(own[:, 2].sum()) for name, (own, _) in train.items()})
+    mixed = {name: repeat(own, names, repeats[name], recipe.seed) for name, (own, names) in train.items()}
+    channels: dict[str, list[np.ndarray]] = {}
     for source in recipe.corpora:
-        parts.setdefault("", []).extend(mixed[source.name])
-        parts.setdefault(source.channel, []).extend(validation[source.name])
-    number = {source.name: position for position, source in enumerate(recipe.corpora)}
-    sources = [number[kept.document.source] for kept in stored]
-    tables = _placed([parts.pop(""), *parts.values()], sources, row)
-    np.save(folder / "segments.npy", np.concatenate(tables))
-    layout = _measured(folder, stored, tables, row)
-    if not layout.supervised_train:
+        account = ledger.accounts[source.name]
+        account.repeats = repeats[source.name]
+        account.tokens_train = int(mixed[source.name][:, 2].sum())
+        account.tokens_validation = int(validation[source.name][0][:, 2].sum())
+        channels.setdefault(source.channel, []).append(validation[source.name][0])
+    everything = np.concatenate(list(mixed.values()))
+    segments = [_placed(everything, row)]
+    rows_train = int(segments[0][-1, 0]) + 1 if len(segments[0]) else 0
+    rows = rows_train
+    for parts in channels.values():
+        table = _placed(np.concatenate(parts), row)
+        table[:, 0] += rows
+        rows = int(table[-1, 0]) + 1 if len(table) else rows
+        segments.append(table)
+    np.save(target / "segments.npy", np.concatenate(segments))
+    tokens, supervised = int(everything[:, 2].sum()), int(everything[:, 3].sum())
+    if not supervised:
         raise DataError(f"nothing is left to train on ({ledger.reasons() or 'all is held out'})", where=recipe.name)
-    return layout
-
-
-def _placed(parts: Sequence[Sequence[Piece]], sources: Sequence[int], row: int) -> list[np.ndarray]:
-    """Each part packed by itself into the next rows: int64 [S, 4] = (row, start, length, source)."""
-    tables, rows = [], 0
-    for pieces in parts:
-        packed = pack([piece.length for piece in pieces], row)
-        chosen = [(rows + place, pieces[position]) for place, members in enumerate(packed) for position in members]
-        lines = [(place, piece.start, piece.length, sources[piece.document]) for place, piece in chosen]
-        tables.append(np.array(lines, np.int64).reshape(-1, 4))
-        rows += len(packed)
-    return tables
-
-
-def _measured(folder: Path, stored: Sequence[Stored], tables: Sequence[np.ndarray], row: int) -> Layout:
-    train, *validation = tables
-    rows_train = len(np.unique(train[:, 0]))
-    learnt = np.cumsum(np.fromfile(folder / "supervised.bin", np.uint8), dtype=np.int64)
-    start, length = train[:, 1], train[:, 2]
-    tokens = int(length.sum())
     return Layout(
-        documents=len(stored),
-        tokens=sum(kept.tokens for kept in stored),
+        documents=sum(account.documents for account in ledger.accounts.values()),
+        tokens=sum(account.tokens for account in ledger.accounts.values()),
         rows_train=rows_train,
-        rows_validation=sum(len(np.unique(table[:, 0])) for table in validation),
+        rows_validation=rows - rows_train,
         tokens_train=tokens,
-        supervised_train=int((learnt[start + length - 1] - learnt[start]).sum()),
-        padding_train=round(1 - tokens / (rows_train * row), 6) if rows_train else 0.0,
+        supervised_train=supervised,
+        padding_train=round(1 - tokens / (rows_train * row), 6),
     )
 
 
-def _size(pieces: Sequence[Piece]) -> int:
-    return sum(piece.length for piece in pieces)
+def _by_source(pieces: Pieces, recipe: Recipe, *, held: bool) -> dict[str, tuple[np.ndarray, Iterator[str]]]:
+    found = {}
+    for place, source in enumerate(recipe.corpora):
+        own = np.flatnonzero((pieces.table_P[:, 0] == place) & (pieces.held_P == held))
+        found[source.name] = (pieces.table_P[own], pieces.names(own))
+    return found
 
 
-def write_documents(folder: Path, stored: Sequence[Stored], held: set[str]) -> None:
-    """Write documents.parquet: one line per kept document, from which every token leads back to its source."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    documents = [kept.document for kept in stored]
-    table = pa.table(
-        {
-            "id": [document.id for document in documents],
-            "source": [document.source for document in documents],
-            "split": ["validation" if key_of(document) in held else "train" for document in documents],
-            "where": [document.where for document in documents],
-            "start": pa.array([kept.start for kept in stored], pa.int64()),
-            "tokens": pa.array([kept.tokens for kept in stored], pa.int64()),
-            "supervised": pa.array([kept.supervised for kept in stored], pa.int64()),
-            "characters": pa.array([len(document.content) for document in documents], pa.int64()),
-            "digest": [document.digest for document in documents],
-        }
-    )
-    pq.write_table(table, folder / "documents.parquet", compression="zstd")
-
-
-def write_dropped(folder: Path, ledger: Ledger) -> None:
-    """Write dropped.jsonl: id, source, where and reason of every document that was left out."""
-    lines = (line for account in ledger.accounts.values() for line in account.lines)
-    with (folder / "dropped.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+def _placed(pieces: np.ndarray, row: int) -> np.ndarray:
+    """Pieces packed by themselves: int64 [S, 4] = (row, start, length, source), rows from 0."""
+    rows = pack(pieces[:, 2], row)
+    order = np.lexsort((np.arange(len(rows)), -pieces[:, 2], rows))
+    return np.stack([rows, pieces[:, 1], pieces[:, 2], pieces[:, 0]], axis=1)[order]

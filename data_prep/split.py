@@ -1,59 +1,55 @@
-"""Training and validation, chosen by hash: stable when documents are added, and no group on both sides."""
+"""Training and validation, chosen by hash: stable when documents are added, and no group on both sides.
+
+D documents; key uint64 [D], what must stay on one side; place uint64 [D], the key's random number
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from configs import store
-from data_prep.ledger import Verdict
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from configs.recipe import Source
-    from data_prep.documents import Document
 
 ENOUGH = 5
 """A channel with fewer documents may stay without validation."""
 
 
-def hashed(seed: int, purpose: str, name: str) -> float:
-    """The random number in [0, 1) that belongs to (seed, purpose, name)."""
-    return store.hashed(seed, purpose, name) / 2**64
-
-
-def limited(documents: Sequence[Document], sources: Sequence[Source], seed: int) -> Iterator[Verdict]:
-    """Where a source has `max_documents`, those with the smallest hash of (seed, source, id) stay."""
-    beyond: set[str] = set()
-    for source in sources:
+def beyond_limits(
+    sources: Sequence[Source], source_D: np.ndarray, draw_D: np.ndarray, alive_D: np.ndarray
+) -> np.ndarray:
+    """Where a source has `max_documents`, those with the smallest random number stay; true for the others."""
+    beyond_D = np.zeros(len(alive_D), bool)
+    for place, source in enumerate(sources):
         if source.max_documents is not None:
-            ids = [document.id for document in documents if document.source == source.name]
-            ids.sort(key=lambda name: hashed(seed, f"limit {source.name}", name))
-            beyond.update(ids[source.max_documents :])
-    for document in documents:
-        yield Verdict(document, "over max_documents" if document.id in beyond else "")
+            own = np.flatnonzero(alive_D & (source_D == place))
+            beyond_D[own[np.argsort(draw_D[own], kind="stable")[source.max_documents :]]] = True
+    return beyond_D
 
 
-def split(documents: Sequence[Document], sources: Sequence[Source], part: float, seed: int) -> set[str]:
-    """The keys (group, else digest of the content) whose documents are held out: about `part` of all keys.
+def held_out(
+    key_D: np.ndarray, place_D: np.ndarray, channel_D: np.ndarray, alive_D: np.ndarray, part: float
+) -> np.ndarray:
+    """Documents whose keys are held out: about `part` of all keys; bool [D].
 
-    A channel with at least five documents and two keys gets at least one key held out, its smallest by hash; its largest
-    always trains.
+    A channel with at least five documents and two keys gets at least one key held out, its smallest by random number;
+    its largest always trains.
     """
-    channels = {source.name: source.channel for source in sources}
-    by_channel: dict[str, Counter[str]] = {}
-    for document in documents:
-        by_channel.setdefault(channels[document.source], Counter())[key_of(document)] += 1
-    place = {key: hashed(seed, "validation", key) for keys in by_channel.values() for key in keys}
-    held = {key for key in place if place[key] < part}
-    held -= {max(keys, key=place.__getitem__) for keys in by_channel.values()}
-    for keys in by_channel.values():
-        if keys.total() >= ENOUGH and len(keys) > 1 and held.isdisjoint(keys):
-            held.add(min(keys, key=place.__getitem__))
-    return held
-
-
-def key_of(document: Document) -> str:
-    """What must stay on one side: the group if there is one, else the content."""
-    return f"group {document.group}" if document.group else document.digest
+    alive = np.flatnonzero(alive_D)
+    keys, first = np.unique(key_D[alive], return_index=True)
+    place = place_D[alive][first]
+    held = place < np.uint64(min(int(part * 2**64), 2**64 - 1))
+    members = []
+    for channel in np.unique(channel_D[alive]).tolist():
+        own = np.searchsorted(keys, key_D[alive[channel_D[alive] == channel]])
+        members.append(own)
+        held[own[np.argmax(place[own])]] = False
+    for own in members:
+        if len(own) >= ENOUGH and len(np.unique(own)) > 1 and not held[own].any():
+            held[own[np.argmin(place[own])]] = True
+    held_D = np.zeros(len(alive_D), bool)
+    held_D[alive] = held[np.searchsorted(keys, key_D[alive])]
+    return held_D

@@ -2,6 +2,7 @@
 
 Near-duplicates, repeated passages and leaks all compare runs of units, so a text is taken apart once. Two texts that
 differ only in case, width (ａ and a), punctuation, spacing or simplified against traditional script have the same units.
+Each code point is folded by a table, whatever stands beside it: that is what makes one pass over numbers enough.
 
     N code points, D texts, U units
 """
@@ -11,32 +12,36 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-TABLE = 0x30000
-"""Code points that the tables cover: the planes 0 to 2; all letters beyond stand for themselves."""
+TABLE = 0x34000
+"""Code points that the tables cover: the planes 0 to 2 and the Han characters of plane 3. None beyond is a letter."""
 ALONE = (
     (0x3040, 0x30FF),
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF),
-    (0x20000, 0x2FFFF),
+    (0x20000, 0x33FFF),
 )
 """Kana and Han (Unicode blocks), whose characters are units by themselves: their words have no spaces between them."""
-SEPARATOR, LETTER, CHARACTER = 0, 1, 2
-"""Kinds of folded code points: between units, part of a word, a unit by itself."""
-EXPANDS = np.uint32(0xFFFFFFFF)
+SINGLE = 1 << 24
+"""Added to the folded code point of a unit by itself."""
+EXPANDS = 0xFFFFFFFF
 """Mark of a code point whose folded form is several letters (™, ½, ß)."""
 BASE = 0x9E3779B97F4A7C15
 """Odd multiplier of the polynomial hashes, modulo 2**64 (Knuth, TAOCP 3, section 6.4: the golden ratio)."""
-POWERS = 64
-"""Letters after which the powers of BASE repeat."""
+INVERSE = pow(BASE, -1, 1 << 64)
+BLOCK = 1 << 15
+"""Code points that are worked on at once: their arrays stay in a core's cache."""
+NEAR = 256
+"""Code points among which the end of a block is looked for at once."""
 
 
 class Texts(NamedTuple):
@@ -52,7 +57,7 @@ class Units(NamedTuple):
     """Units of D texts side by side: text d has `values_U[starts[d] : starts[d + 1]]`."""
 
     values_U: np.ndarray
-    """uint64."""
+    """uint64: sum of letter * BASE**place modulo 2**64, mixed."""
     starts: np.ndarray
     """int64 [D + 1]."""
     single_U: np.ndarray
@@ -64,8 +69,14 @@ class Tables(NamedTuple):
 
     folded: np.ndarray
     """uint32: compatibility form, case folded, simplified; white space is a space; EXPANDS where it is several letters."""
-    kinds: np.ndarray
-    """uint8, by folded code point: SEPARATOR, LETTER or CHARACTER."""
+    letters: np.ndarray
+    """uint32: 0 between units, else the folded code point, SINGLE added for a unit by itself; EXPANDS as above."""
+    expanding: np.ndarray
+    """uint32 [E], ascending: the code points that expand."""
+    spellings: np.ndarray
+    """uint32: their folded forms side by side."""
+    ends: np.ndarray
+    """int64 [E + 1]: form e is `spellings[ends[e] : ends[e + 1]]`."""
 
 
 def texts_of(texts: Sequence[str]) -> Texts:
@@ -80,6 +91,13 @@ def texts_of(texts: Sequence[str]) -> Texts:
     return Texts(np.frombuffer(joined, np.uint32), starts)
 
 
+def strings(texts: Texts) -> list[str]:
+    """Code points as texts again."""
+    joined = texts.points_N.tobytes().decode("utf-32-le", "surrogatepass")
+    ends = texts.starts.tolist()
+    return [joined[start:end] for start, end in pairwise(ends)]
+
+
 def units_of(texts: Texts) -> Units:
     """Take texts apart into units.
 
@@ -87,45 +105,92 @@ def units_of(texts: Texts) -> Units:
     >>> len(a.values_U), bool((a.values_U[:6] == a.values_U[6:]).all())
     (12, True)
     """
-    texts, folded_N = folded(texts)
-    kinds_N = tables().kinds[np.minimum(folded_N, TABLE - 1)]
-    letter_N = kinds_N == LETTER
-    begins_N = letter_N.copy()
-    begins_N[1:] &= ~letter_N[:-1]
-    heads = texts.starts[:-1][texts.starts[:-1] < len(letter_N)]
-    begins_N[heads] = letter_N[heads]
-    begins_N |= kinds_N == CHARACTER
+    from data_prep.fast import kernels
+
+    if compiled := kernels():
+        return Units(*compiled.units(tuple(texts), tables()[1:], BASE))
+    blocks = [_units_between(texts, start, end) for start, end in _blocks(texts.points_N)]
+    nothing = (np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, bool))
+    values_U, places_U, single_U = map(np.concatenate, zip(nothing, *blocks, strict=True))
+    return Units(values_U, np.searchsorted(places_U, texts.starts), single_U)
+
+
+def _blocks(points_N: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Starts and ends of blocks that no unit reaches over."""
+    start = 0
+    while start < len(points_N):
+        end = start + BLOCK
+        while end < len(points_N):
+            letters = np.take(tables().letters, points_N[end : end + NEAR], mode="clip")
+            apart = np.flatnonzero((letters == 0) | ((letters >= SINGLE) & (letters != EXPANDS)))
+            if len(apart):
+                end += int(apart[0])
+                break
+            end += NEAR
+        yield start, min(end, len(points_N))
+        start = end
+
+
+def _units_between(texts: Texts, start: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, places in the texts' code points, and whether each is a single character, of the units of a block."""
+    points_N = texts.points_N[start:end]
+    first, last = np.searchsorted(texts.starts, [start, end])
+    heads = texts.starts[first:last] - start
+    letters_N = np.take(tables().letters, points_N, mode="clip")
+    expands = np.flatnonzero(letters_N == EXPANDS)
+    origin_N = None
+    if len(expands):
+        points_N, origin_N = spelt(points_N, expands)
+        letters_N = np.take(tables().letters, points_N, mode="clip")
+        heads = np.searchsorted(origin_N, heads)
+    word_N = (letters_N - np.uint32(1)) < np.uint32(SINGLE - 1)
+    begins_N = word_N.copy()
+    begins_N[1:] &= ~word_N[:-1]
+    begins_N[heads] = word_N[heads]
+    begins_N |= letters_N >= SINGLE
     begins_U = np.flatnonzero(begins_N)
-    starts = np.searchsorted(begins_U, texts.starts)
-    if not len(begins_U):
-        return Units(np.empty(0, np.uint64), starts, np.empty(0, bool))
-    place_N = np.arange(len(kinds_N)) - begins_U[np.maximum(np.cumsum(begins_N) - 1, 0)]
-    weighted_N = np.where(kinds_N > SEPARATOR, folded_N, np.uint32(0)) * powers()[place_N & (POWERS - 1)]
-    return Units(mixed(np.add.reduceat(weighted_N, begins_U)), starts, kinds_N[begins_U] == CHARACTER)
+    powers, inverses = powers_of(len(letters_N))
+    sums = np.zeros(len(letters_N) + 1, np.uint64)
+    np.cumsum(letters_N * powers[: len(letters_N)], out=sums[1:])
+    upto_U = sums[begins_U]
+    values_U = np.diff(upto_U, append=sums[-1]) * inverses[begins_U]
+    places_U = begins_U if origin_N is None else origin_N[begins_U]
+    return mixed(values_U), places_U + start, letters_N[begins_U] >= SINGLE
 
 
 def folded(texts: Texts) -> tuple[Texts, np.ndarray]:
-    """The folded code points, uint32 [N], and the texts they belong to: those with ™ or ½ are spelt out first."""
-    table = tables().folded
-    folded_N = table[np.minimum(texts.points_N, TABLE - 1)]
-    beyond_N = texts.points_N >= TABLE
-    if beyond_N.any():
-        folded_N = np.where(beyond_N, texts.points_N, folded_N)
+    """The folded code points, uint32 [N], and the texts they belong to: code points such as ™ and ½ are spelt out first."""
+    folded_N = _fold(texts.points_N)
     expands = np.flatnonzero(folded_N == EXPANDS)
     if not len(expands):
         return texts, folded_N
-    spelt = strings(texts)
-    for position in np.unique(np.searchsorted(texts.starts, expands, side="right") - 1).tolist():
-        spelt[position] = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spelt[position]).casefold())
-    texts = texts_of(spelt)
-    return texts, np.where(texts.points_N < TABLE, table[np.minimum(texts.points_N, TABLE - 1)], texts.points_N)
+    points_N, origin_N = spelt(texts.points_N, expands)
+    return Texts(points_N, np.searchsorted(origin_N, texts.starts)), _fold(points_N)
 
 
-def strings(texts: Texts) -> list[str]:
-    """Code points as texts again."""
-    joined = texts.points_N.tobytes().decode("utf-32-le", "surrogatepass")
-    ends = texts.starts.tolist()
-    return [joined[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+def _fold(points_N: np.ndarray) -> np.ndarray:
+    folded_N = np.empty(len(points_N), np.uint32)
+    for start in range(0, len(points_N), BLOCK):
+        part = slice(start, start + BLOCK)
+        np.take(tables().folded, points_N[part], mode="clip", out=folded_N[part])
+    if len(points_N) and points_N.max() >= TABLE:
+        folded_N = np.where(points_N < TABLE, folded_N, points_N)
+    return folded_N
+
+
+def spelt(points_N: np.ndarray, expands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The code points with those at `expands` spelt out, and for each the place of the one that it came from."""
+    table = tables()
+    rows = np.searchsorted(table.expanding, points_N[expands])
+    widths = np.diff(table.ends)[rows]
+    widths_N = np.ones(len(points_N), np.int64)
+    widths_N[expands] = widths
+    origin_N = np.repeat(np.arange(len(points_N)), widths_N)
+    spelt_N = points_N[origin_N]
+    step = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
+    places = np.repeat(np.searchsorted(origin_N, expands), widths) + step
+    spelt_N[places] = table.spellings[np.repeat(table.ends[rows], widths) + step]
+    return spelt_N, origin_N
 
 
 def digests_of(texts: Texts) -> list[str]:
@@ -135,19 +200,44 @@ def digests_of(texts: Texts) -> list[str]:
     >>> a == b, a == c
     (True, False)
     """
+    found: list[str] = []
+    for first, last in _groups(texts.starts):
+        starts = texts.starts[first : last + 1]
+        data, starts = collapsed(Texts(texts.points_N[starts[0] : starts[-1]], starts - starts[0]))
+        for start, end in pairwise(starts.tolist()):
+            last_space = end > start and data[end - 1] == ord(" ")
+            found.append(xxhash.xxh3_128_hexdigest(data[start : end - last_space].data))
+    return found
+
+
+def _groups(starts: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Runs of texts of about BLOCK code points together, or one long text."""
+    first = 0
+    while first < len(starts) - 1:
+        last = max(int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1, first + 1)
+        yield first, last
+        first = last
+
+
+def collapsed(texts: Texts) -> Texts:
+    """The folded texts without the spaces that begin a text or follow a space.
+
+    >>> strings(collapsed(texts_of([" Two\\n\\nWORDS　", "", "　"])))
+    ['two words ', '', '']
+    """
+    from data_prep.fast import kernels
+
+    if compiled := kernels():
+        table = tables()
+        return Texts(*compiled.collapsed(tuple(texts), (table.folded, *table[2:])))
     texts, folded_N = folded(texts)
     space_N = folded_N == ord(" ")
-    keep_N = np.ones(len(folded_N), bool)
-    keep_N[1:] = ~(space_N[1:] & space_N[:-1])
+    drop_N = space_N.copy()
+    drop_N[1:] &= space_N[:-1]
     heads = texts.starts[:-1][texts.starts[:-1] < len(space_N)]
-    keep_N[heads] = ~space_N[heads]
-    starts = np.concatenate([[0], np.cumsum(keep_N)])[texts.starts].tolist()
-    data = folded_N[keep_N]
-    found = []
-    for start, end in zip(starts, starts[1:], strict=False):
-        last = end - 1 if end > start and data[end - 1] == ord(" ") else end
-        found.append(xxhash.xxh3_128_hexdigest(data[start:last].tobytes()))
-    return found
+    drop_N[heads] = space_N[heads]
+    dropped = np.flatnonzero(drop_N)
+    return Texts(np.delete(folded_N, dropped), texts.starts - np.searchsorted(dropped, texts.starts))
 
 
 def rolling(values_U: np.ndarray, length: int) -> np.ndarray:
@@ -168,24 +258,32 @@ def mixed(values: np.ndarray) -> np.ndarray:
     """Every bit of the input spread over all bits of the output (the finaliser of MurmurHash3, Appleby 2011)."""
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
+    return np.asarray(values ^ (values >> np.uint64(33)))
+
+
+def powers_of(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """BASE and its inverse to the powers 0 to at least count - 1, modulo 2**64."""
+    return _usual_powers() if count <= 2 * BLOCK else (_powers(BASE, count), _powers(INVERSE, count))
 
 
 @lru_cache(maxsize=1)
-def powers() -> np.ndarray:
-    """BASE to the powers 0 to 63, modulo 2**64."""
-    return np.array([pow(BASE, exponent, 1 << 64) for exponent in range(POWERS)], np.uint64)
+def _usual_powers() -> tuple[np.ndarray, np.ndarray]:
+    return _powers(BASE, 2 * BLOCK), _powers(INVERSE, 2 * BLOCK)
+
+
+def _powers(factor: int, count: int) -> np.ndarray:
+    factors = np.full(count, factor, np.uint64)
+    factors[0] = 1
+    return np.cumprod(factors)
 
 
 @lru_cache(maxsize=1)
 def tables() -> Tables:
-    """The two tables, made once for a process; traditional to simplified after OpenCC's table of single characters."""
+    """The tables, made once for a process; traditional to simplified after OpenCC's table of single characters."""
     folded_T = np.arange(TABLE, dtype=np.uint32)
-    kinds_T = np.zeros(TABLE, np.uint8)
-    for point in range(TABLE):
-        if _stands_for_itself(point):
-            kinds_T[point] = CHARACTER
-            continue
+    marks_T = np.where(_han(folded_T), folded_T | np.uint32(SINGLE), np.uint32(0))
+    forms: dict[int, str] = {}
+    for point in np.flatnonzero(marks_T == 0).tolist():
         letter = chr(point)
         form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", letter).casefold())
         if letter.isspace():
@@ -194,15 +292,21 @@ def tables() -> Tables:
             folded_T[point] = ord(form)
         elif any(part.isalnum() for part in form):
             folded_T[point] = EXPANDS
-        if len(form) == 1 and form == letter and letter.isalnum():
-            kinds_T[point] = CHARACTER if any(low <= point <= high for low, high in ALONE) else LETTER
+            forms[point] = form
+        if form == letter and letter.isalnum():
+            marks_T[point] = point | (SINGLE if any(low <= point <= high for low, high in ALONE) else 0)
     for line in files("opencc").joinpath("dictionary", "TSCharacters.txt").read_text("utf-8").splitlines():
         traditional, simple = line.split("\t")
         if ord(traditional) < TABLE and len(simple.split()[0]) == 1:
             folded_T[ord(traditional)] = ord(simple.split()[0])
-    return Tables(folded_T, kinds_T)
+    letters_T = np.take(marks_T, folded_T, mode="clip")
+    letters_T[folded_T == EXPANDS] = EXPANDS
+    ends = np.cumsum([0, *map(len, forms.values())])
+    spellings = np.frombuffer("".join(forms.values()).encode("utf-32-le"), np.uint32)
+    return Tables(folded_T, letters_T, np.array(list(forms), np.uint32), spellings, ends)
 
 
-def _stands_for_itself(point: int) -> bool:
-    """Han ideographs but the compatibility ones: no normal form changes them (UAX 15)."""
-    return 0x3400 <= point <= 0x4DBF or 0x4E00 <= point <= 0x9FFF or 0x20000 <= point < 0x2F800
+def _han(points: np.ndarray) -> np.ndarray:
+    """Where these are Han ideographs but the compatibility ones: no normal form changes them (UAX 15)."""
+    ranges = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0x20000, 0x2F7FF), (0x30000, 0x3347F))
+    return np.asarray(np.any([(points >= low) & (points <= high) for low, high in ranges], axis=0))

@@ -53,6 +53,7 @@ def html(report: Report) -> str:
         run=report.run,
         corpus=report.corpus,
         ledger=[_source(report, source) for source in report.corpus.sources] if report.corpus else [],
+        packed=report.packed,
         provenance=_provenance(report),
         settings=_settings(report),
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from configs.errors import SectorLMError
 from configs.records import Corpus, Run, Scorecard
+from configs.sample import packed_rows
 from eval.answers import Line, read_answers
 from eval.page import html
 from eval.words import NAMES, baselines, cost, headline, interval, items, p_value, shown, signed
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from configs.records import Comparison, Difference
+    from configs.sample import Piece
     from configs.store import RunFolder
+
+ROWS_SHOWN = 4
+"""Training rows on the page."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Report:
     run: Run | None
     metrics: list[dict[str, Any]]
     """The lines of the run's metrics.jsonl."""
+    packed: dict[int, list[Piece]] = field(default_factory=dict)
+    """Some training rows as pieces of text, by number."""
 
 
 def gather(comparison: Comparison, folder: RunFolder) -> Report:
@@ -51,7 +60,15 @@ def gather(comparison: Comparison, folder: RunFolder) -> Report:
         Corpus.read_if_there(folder.corpus / "corpus.json"),
         Run.read_if_there(folder.run / "run.json"),
         [json.loads(line) for line in lines],
+        _packed(folder),
     )
+
+
+def _packed(folder: RunFolder) -> dict[int, list[Piece]]:
+    """Training rows to look at; none where the corpus or its tokenizer lies elsewhere by now."""
+    with suppress(SectorLMError):
+        return packed_rows(folder.corpus, ROWS_SHOWN)
+    return {}
 
 
 def difference_table(rows: Sequence[Difference]) -> Table:

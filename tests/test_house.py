@@ -64,9 +64,10 @@ def test_only_the_front_door_imports_the_page_of_a_stage() -> None:
 
 
 def test_the_front_door_imports_our_folders_inside_functions_only() -> None:
+    """But for the options, which are annotations: typer reads them when a verb is defined."""
     top = [node for node in tree(HOUSE / "sectorlm.py").body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top]
-    assert not [name for name in names if name and name.partition(".")[0] in FOLDERS]
+    assert not [name for name in names if name and name.partition(".")[0] in FOLDERS and name != "configs"]
 
 
 def test_nobody_rebinds_the_builtin_eval() -> None:

@@ -51,3 +51,42 @@ def test_core_data_is_never_used_and_all_such_sources_are_named_at_once():
     assert caught.value.code == 4
     assert "s is graded core data" in caught.value.message
     assert "t is under CC-BY-NC-4.0" in caught.value.message
+
+
+def test_important_data_never_go_into_a_commercial_release():
+    assert licence_problem(source("MIT", grade="important"), "research") == ""
+    assert "important data (GB/T 43697-2024)" in licence_problem(source("MIT", grade="important"), "commercial")
+
+
+def test_a_purpose_that_is_narrower_than_the_licence_decides():
+    narrow = source("MIT", purpose=("research",))
+    assert licence_problem(narrow, "research") == ""
+    assert "allows it for research only, and the recipe says `use: commercial`" in licence_problem(narrow, "commercial")
+
+
+def test_all_reasons_of_one_source_are_said_at_once():
+    """Graded core, noncommercial licence, purpose research: three reasons; important, unclear, research: three others."""
+    core = licence_problem(source("CC-BY-NC-4.0", grade="core", purpose=("research",)), "commercial")
+    important = licence_problem(source("other", grade="important", purpose=("research",)), "commercial")
+    assert [len(core.split("; ")), len(important.split("; "))] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("licence", "grade", "hint"),
+    [
+        ("CC-BY-NC-4.0", "general", "Leave out s, or say `use: research` if that is what it is for."),
+        ("MIT", "core", "Leave out s."),
+    ],
+)
+def test_the_hint_offers_another_use_only_where_it_would_be_allowed(licence, grade, hint):
+    recipe = Recipe(
+        name="r",
+        sector="finance",
+        base="b",
+        use="commercial",
+        corpora=(source(licence, grade=grade),),
+        evaluate=Evaluate(tasks=("t",)),
+    )
+    with pytest.raises(PolicyError) as caught:
+        check_licences(recipe)
+    assert caught.value.hint == hint

@@ -160,7 +160,7 @@ STARTED = "{{ bos_token }}" + CHATML
 @pytest.mark.parametrize("folder", ["tiny", "assets/base"])
 @pytest.mark.parametrize("template", [None, CHATML, THINKING, STARTED])
 def test_an_asked_question_and_its_gold_are_the_tokens_of_the_same_pair_in_training(
-    tiny_base, folder, template, question, answer
+    tiny_base, tmp_path, folder, template, question, answer
 ):
     """In plain form (no template) and in chat form; training adds the end mark of the answer, which is not asked for."""
     from data_prep.documents import Document
@@ -171,7 +171,8 @@ def test_an_asked_question_and_its_gold_are_the_tokens_of_the_same_pair_in_train
         tokenizer.bos_token = "<|im_start|>"
     tokenizer.chat_template = template or CHATML
     pair = Document("id", "s", "w", messages=(Message("user", question), Message("assistant", answer)))
-    (trained,) = Encoder(tokenizer, "base", "chat" if template else "plain").encode([pair])
+    tokenizer.save_pretrained(tmp_path)
+    (trained,) = Encoder(tmp_path, "base", "chat" if template else "plain").encode([pair])
     [found] = prompts(task(), [item(0, question, (answer, "other"))], "", tokenizer, 512, chat=template is not None)
     [branch] = found.branches
     assert branch.context + branch.followers[0] == trained.tokens_T.tolist()[:-1]

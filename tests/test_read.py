@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import sys
 import tarfile
 import zipfile
 
@@ -141,6 +142,122 @@ def test_parquet_and_xlsx_are_tables(put, tmp_path):
     assert len(rows_of(tmp_path / "b.xlsx", records="Sheet")[0]) == 1
 
 
+def test_arrow_files_and_streams_are_tables(tmp_path):
+    table = pa.table({"q": ["x", "y"], "n": [1, 2]})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_stream(tmp_path / "b.arrow", table.schema) as writer:  # what `datasets` caches
+        writer.write_table(table, max_chunksize=1)
+    for name in ("a.arrow", "b.arrow"):
+        rows, reading = rows_of(tmp_path / name)
+        assert [(row.fields["q"], row.where) for row in rows] == [("x", f"{name}:1"), ("y", f"{name}:2")]
+        assert reading.forms == {"arrow": 1}
+
+
+def test_the_separator_is_the_one_that_cuts_all_rows_alike_and_it_is_said(put):
+    for content, mark in [
+        ("id;price\n1;2,5\n2;3,5\n", "semicolon"),
+        ("name, first\tage\nSmith, A\t7\nLi\t8\n", "tab"),
+        ("a|b\n1|x, y\n2|z\n", "bar"),
+        ("text\none, two\n", "comma"),
+    ]:
+        reading = rows_of(put("a.csv", content))[1]
+        assert reading.dialects == {mark: 1}
+    assert reading.refused == {"wrong number of cells": 1}  # one column, and a comma that no quotes protect
+
+
+def test_a_first_row_that_looks_like_data_is_noted(put):
+    reading = rows_of(
+        put("a.csv", "Which nerve is compressed at the stylomastoid foramen, and what follows?,A\nx,B\n")
+    )[1]
+    assert reading.dialects == {"comma": 1}
+    reading = rows_of(put("a.csv", f'"{"A question that is much too long for a name. " * 2}",A\nx,B\n'))[1]
+    assert list(reading.notes) == ["the first row looks like data, not like names"]
+
+
+def test_lines_and_blocks_of_a_text_can_be_records(put):
+    path = put("a.log", "one\r\n\ntwo\nthree\n")
+    assert [(row.fields["text"], row.where) for row in rows_of(path, records="lines")[0]] == [
+        ("one", "a.log:1"),
+        ("two", "a.log:3"),
+        ("three", "a.log:4"),
+    ]
+    blocks = rows_of(path, records="blocks")[0]
+    assert [(row.fields["text"], row.where) for row in blocks] == [("one", "a.log:1"), ("two\nthree", "a.log:3")]
+    with pytest.raises(DataError, match=r"records: lines"):
+        rows_of(path, records="data[]")
+
+
+def test_numbered_files_of_one_record_are_read_in_order_with_title_and_file(put):
+    files = [put(f"laws/{number:05d}.txt", f"Article {number}.") for number in (0, 1, 10)]
+    rows, reading = rows_of(files)
+    assert [row.fields["title"] for row in rows] == ["00000", "00001", "00010"]
+    assert [row.where for row in rows] == ["00000.txt", "00001.txt", "00010.txt"]
+    assert reading.files == 3
+
+
+def test_restructured_text_loses_comments_targets_and_directives_without_words(put):
+    text = (
+        "PEP: 8\nTitle\n=====\n\n.. _top: https://x\n.. contents::\n   :local:\n\nSee :pep:`7`.\n\n"
+        ".. image:: a.png\n\n.. note:: Mind.\n\n.. [1] A footnote.\n\n..\n   Local Variables:\n   mode: text\n"
+    )
+    kept = rows_of(put("a.rst", text))[0][0].fields["text"]
+    assert " ".join(kept.split()) == "PEP: 8 Title ===== See :pep:`7`. .. note:: Mind. .. [1] A footnote."
+
+
+def test_a_pdf_gives_its_pages_and_a_docx_its_paragraphs_and_tables(put, tmp_path):
+    import docx
+
+    document = docx.Document()
+    document.core_properties.title = "Minutes"
+    document.add_heading("Rates", 1)
+    table = document.add_table(rows=2, cols=2)
+    for cell, text in zip(
+        [cell for row in table.rows for cell in row.cells], ["Year", "Rate", "2024", "4.5"], strict=True
+    ):
+        cell.text = text
+    document.add_paragraph("They rose.")
+    document.save(tmp_path / "a.docx")
+    fields = rows_of(tmp_path / "a.docx")[0][0].fields
+    assert fields == {"text": "Rates\n\nYear | Rate\n2024 | 4.5\n\nThey rose.", "title": "Minutes", "file": "a.docx"}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.docx", "x/a.docx")
+        archive.writestr("x/b.pdf", pdf("Rates rose."))
+    assert [row.fields["text"] for row in rows_of(tmp_path / "a.zip")[0]] == [fields["text"], "Rates rose."]
+    rows, reading = rows_of(put("scan.pdf", pdf("")))
+    assert (rows, reading.refused) == ([], {"no text in it (scanned pages?)": 1})
+    for name in ("b.pdf", "b.docx"):
+        with pytest.raises(DataError, match=r"not a readable|damaged"):
+            rows_of(put(name, b"%PDF-1.4 this is none"))
+
+
+def test_a_pdf_without_its_reader_names_the_extra(put, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)  # as if it were not installed
+    with pytest.raises(DataError, match=r"reading PDF needs pypdfium2\n  pip install 'sectorlm\[documents\]'"):
+        rows_of(put("a.pdf", pdf("x")))
+
+
+def pdf(text):
+    """A PDF of one page, by hand: five objects and their table."""
+    stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    content, places = b"%PDF-1.4\n", []
+    for number, made in enumerate(objects, 1):
+        places.append(len(content))
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, made)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return content + b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
+        table,
+        len(content),
+    )
+
+
 def test_a_readme_among_tables_is_not_a_record(put):
     files = [put("d/a.csv", "q\nx\n"), put("d/README.md", "hello")]
     with pytest.raises(DataError, match=r"files of different forms: a.csv is csv, README.md is text"):
@@ -239,11 +356,13 @@ def test_encodings_are_found_and_counted(put):
         ("utf-8.txt", chinese.encode(), "utf-8"),
         ("mark.txt", b"\xef\xbb\xbf" + chinese.encode(), "utf-8"),
         ("utf-16.txt", chinese.encode("utf-16"), "utf-16"),
+        ("little.txt", chinese.encode("utf-16-le"), "utf-16-le"),
+        ("big.txt", french.encode("utf-16-be"), "utf-16-be"),
         ("gb.txt", chinese.encode("gb18030"), "gb18030"),
         ("latin.txt", french.encode("latin-1"), "cp1252"),
     ]:
         rows, reading = rows_of(put(name, content))
-        assert rows[0].fields["text"] == (french if name == "latin.txt" else chinese)
+        assert rows[0].fields["text"] == (french if name in ("latin.txt", "big.txt") else chinese)
         assert reading.encodings == {encoding: 1}
 
 
@@ -261,6 +380,46 @@ def test_a_wrong_declared_encoding_names_the_byte_and_the_likely_one(put):
         rows_of(path, encoding="utf-8")
     assert caught.value.message == "not utf-8 at byte 4"
     assert "encoding: gb18030" in caught.value.hint
+
+
+def test_a_page_that_names_its_encoding_is_read_in_it(put):
+    page = '<html><head><meta charset="big5"></head><body><p>臺灣的銀行利率上升</p></body></html>'
+    rows, reading = rows_of(put("a.html", page.encode("big5")))
+    assert (rows[0].fields["text"], reading.encodings) == ("臺灣的銀行利率上升", {"big5": 1})
+
+
+def test_lines_of_another_encoding_in_one_file_are_refused_whichever_way_round(put):
+    good, other = '{"a": "高血压患者能吃党参吗"}\n', '{"a": "冠心病的症状有哪些"}\n'
+    for own, foreign in [("utf-8", "gb18030"), ("gb18030", "utf-8")]:
+        content = good.encode(own) * 50 + other.encode(foreign) * 2 + good.encode(own)
+        rows, reading = rows_of(put("a.jsonl", content))
+        assert (len(rows), reading.refused, reading.encodings) == (
+            51,
+            {"bytes not in the file's encoding": 2},
+            {own: 1},
+        )
+        assert reading.examples[0].startswith("a.jsonl:51: bytes not in the file's encoding")
+        rows, reading = rows_of(put("a.csv", content.replace(b'{"a": ', b"").replace(b"}", b"")), columns=["a"])
+        assert (len(rows), reading.refused) == (51, {"bytes not in the file's encoding": 2})
+    french = '{"a": "relevés à Genève"}\n'
+    rows, reading = rows_of(put("a.jsonl", french.encode("latin-1") * 20 + french.encode()))
+    assert (len(rows), reading.refused) == (20, {"bytes not in the file's encoding": 1})
+
+
+def test_a_refused_line_says_which_byte_and_what_it_looks_like(put):
+    content = b'{"a": "x"}\n' * 20 + '{"a": "高血压患者能吃党参吗"}\n'.encode("gb18030")
+    examples = rows_of(put("a.jsonl", b"\xef\xbb\xbf" + content))[1].examples
+    assert examples == ["a.jsonl:21: bytes not in the file's encoding: byte 8, not utf-8; the line looks like gb18030"]
+
+
+def test_marks_at_the_beginning_of_joined_files_are_taken_off(put):
+    part = '\ufeff{"a": 1}\n'
+    assert len(rows_of(put("a.jsonl", part * 3))[0]) == 3
+
+
+def test_a_utf_16_file_that_ends_in_half_a_character_is_an_error_not_a_crash(put):
+    with pytest.raises(DataError, match="not utf-16"):
+        rows_of(put("a.jsonl", '{"a": "利率"}\n'.encode("utf-16") + b"\x41"))
 
 
 def test_a_binary_file_is_no_corpus(put):
@@ -294,13 +453,82 @@ def test_a_huge_line_is_refused_and_the_next_one_read(put):
     assert reading.refused == {"larger than max_record_bytes": 1}
 
 
+def test_one_broken_line_of_ten_thousand_costs_one_row(put):
+    lines = [f'{{"n": {number}}}' for number in range(1, 10_001)]
+    lines[6] = '{"n": 7,}'
+    rows, reading = rows_of(put("a.jsonl", "\n".join(lines) + "\n"))
+    assert len(rows) == 9_999
+    assert reading.refused == {"malformed JSON": 1}
+    assert reading.examples[0].startswith("a.jsonl:7: malformed JSON: column ")
+
+
+def test_a_line_of_ten_megabytes_is_refused_in_bounded_memory(put):
+    import tracemalloc
+
+    path = put("a.jsonl", '{"a": 1}\n{"a": "' + "x" * 10_000_000 + '"}\n{"a": 3}')
+    tracemalloc.start()
+    rows, reading = rows_of(path, max_record_bytes=100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ([row.where for row in rows], reading.refused) == (
+        ["a.jsonl:1", "a.jsonl:3"],
+        {"larger than max_record_bytes": 1},
+    )
+    assert peak < 6_000_000
+
+
+def test_nul_bytes_are_told_from_other_damage(put):
+    rows, reading = rows_of(put("a.jsonl", '{"a": 1}\n' * 500 + "\0\0\0\n" + '{"a": "\\u0000"}\n'))
+    assert (len(rows), reading.refused) == (501, {"NUL bytes": 1})
+    assert reading.examples == ["a.jsonl:501: NUL bytes: column 1"]
+
+
+def test_an_archive_of_deep_paths_and_programs_is_not_run(tmp_path, put):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("data/rows.jsonl", '{"a": 1}\n')
+        archive.writestr("data/data.py", "import os")
+    assert len(rows_of(tmp_path / "a.zip", "*.jsonl")[0]) == 1
+    with pytest.raises(UnsafeArtefactError, match="is a program"):
+        rows_of(tmp_path / "a.zip")
+    with pytest.raises(UnsafeArtefactError, match="is a script"):
+        rows_of(put("rows.jsonl", "#!/bin/sh\nrm -r x\n"))
+
+
+def test_a_large_list_is_read_element_by_element(put, monkeypatch):
+    monkeypatch.setattr("configs.nested.CHUNK", 50)
+    elements = [{"n": number, "t": "利率" * (number % 40), "deep": [[number]]} for number in range(300)]
+    content = json.dumps([*elements, 12345678901234567890], ensure_ascii=False, indent=1)
+    rows, reading = rows_of(put("a.json", content))
+    assert [row.fields for row in rows] == elements
+    assert rows[-1].where == "a.json:300"
+    assert reading.refused == {"not an object": 1}
+    line = content.partition('"n": 30,')[0].count("\n") + 1
+    with pytest.raises(DataError, match=f"a.json:{line}: the file is not JSON: column"):
+        rows_of(put("a.json", content.replace('"n": 30,', '"n"; 30,')))
+    with pytest.raises(DataError, match="looks cut off"):
+        rows_of(put("a.json", content[:-20]))
+    with pytest.raises(DataError, match="Extra data"):
+        rows_of(put("a.json", content + "{}"))
+
+
+def test_an_element_of_a_list_that_is_too_large_or_flawed_costs_only_itself(put):
+    content = json.dumps([{"a": 1}, {"a": "x" * 2000}, {"a": "é" * 400}, {"a": 4}])
+    rows, reading = rows_of(put("a.json", content), max_record_bytes=1000)
+    assert ([row.where for row in rows], reading.refused) == (
+        ["a.json:1", "a.json:4"],
+        {"larger than max_record_bytes": 2},
+    )
+
+
 def test_a_json_file_that_ends_early_looks_cut_off(put):
     with pytest.raises(DataError, match="looks cut off"):
         rows_of(put("a.json", '[{"a": 1}, {"a": '))
 
 
 def test_an_empty_file_gives_no_rows(put):
-    assert rows_of(put("a.jsonl", ""))[1].rows == 0
+    for name in ("a.jsonl", "a.json", "a.csv", "a.txt", "a.xml", "a.html", "a.rst"):
+        rows, reading = rows_of(put(name, ""))
+        assert (rows, reading.rows, reading.left_out) == ([], 0, {"empty file": 1})
 
 
 def test_digests_are_labelled_by_the_path_below_the_root(put, tmp_path):

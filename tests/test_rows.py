@@ -2,40 +2,40 @@
 
 import random
 
+import numpy as np
 import pytest
+import xxhash
 
 from configs.errors import RecipeError
 from configs.recipe import Source
-from data_prep.documents import Document
+from configs.store import hashed
 from data_prep.mix import repeat, repeats_for
-from data_prep.pack import Piece, cut, pack
-from data_prep.split import key_of, limited, split
+from data_prep.pack import cut, pack
+from data_prep.split import beyond_limits, held_out
 
 
 def source(name, **more):
     return Source(name=name, path="x", text="x", licence="MIT", **more)
 
 
-def documents(count, name="s", group=""):
-    return [Document(f"{name}{n}", name, "w", group=group, digest=f"{name} digest {n}") for n in range(count)]
-
-
 def test_every_token_but_the_first_is_a_target_exactly_once():
     for length in range(2, 60):
-        pieces = cut(0, 0, length, 8)
-        targets = [token for piece in pieces for token in range(piece.start + 1, piece.start + piece.length)]
+        starts, lengths = cut(length, 8)
+        targets = [
+            token for start, size in zip(starts, lengths, strict=True) for token in range(start + 1, start + size)
+        ]
         assert targets == list(range(1, length))
-        assert max(piece.length for piece in pieces) <= 8
+        assert max(lengths) <= 8
 
 
 def test_packing_fills_rows_and_loses_nothing():
     draw = random.Random(0)
-    lengths = [draw.randint(2, 100) for _ in range(5000)]
+    lengths = np.array([draw.randint(2, 100) for _ in range(5000)])
     rows = pack(lengths, 100)
-    assert sorted(position for row in rows for position in row) == list(range(5000))
-    assert max(sum(lengths[position] for position in row) for row in rows) <= 100
-    assert len(rows) <= sum(lengths) / 100 * 1.02  # at most 2 % of the room stays empty
-    assert rows == pack(lengths, 100)
+    assert np.bincount(rows, lengths).max() <= 100
+    assert sorted(set(rows.tolist())) == list(range(rows.max() + 1))
+    assert rows.max() + 1 <= lengths.sum() / 100 * 1.02  # at most 2 % of the room stays empty
+    assert (rows == pack(lengths, 100)).all()
 
 
 def test_a_source_gets_its_share_by_being_repeated():
@@ -68,40 +68,57 @@ def test_shares_that_leave_nothing_for_the_others_are_refused():
 
 
 def test_two_and_a_half_passes_are_two_and_the_half_with_the_smallest_hash():
-    pieces = [Piece(n, n * 10, 10) for n in range(100)]
+    pieces = np.array([[0, n * 10, 10, 9] for n in range(100)])
     names = [str(n) for n in range(100)]
     chosen = repeat(pieces, names, 2.5, seed=1)
     assert len(chosen) == 250
-    assert {chosen.count(piece) for piece in pieces} == {2, 3}
-    assert chosen == repeat(pieces, names, 2.5, seed=1)
-    assert chosen != repeat(pieces, names, 2.5, seed=2)
+    assert set(np.bincount(chosen[:, 1] // 10).tolist()) == {2, 3}
+    assert (chosen == repeat(pieces, names, 2.5, seed=1)).all()
+    assert (chosen != repeat(pieces, names, 2.5, seed=2)).any()
+
+
+def held(keys, part, seed, channels=None, alive=None):
+    """The keys that are held out, of documents with these keys."""
+    numbers = np.array([xxhash.xxh3_64_intdigest(key.encode()) for key in keys], np.uint64)
+    places = np.array([hashed(seed, "validation", key) for key in keys], np.uint64)
+    channels = np.array(channels or [False] * len(keys))
+    found = held_out(numbers, places, channels, np.ones(len(keys), bool) if alive is None else alive, part)
+    return {key for key, is_held in zip(keys, found.tolist(), strict=True) if is_held}
 
 
 def test_about_the_wanted_part_is_held_out_and_adding_documents_moves_none():
-    few, many = documents(2000), documents(4000)
-    held = split(few, [source("s")], 0.1, seed=3)
-    assert 150 < len(held) < 250
-    assert held == {key for key in split(many, [source("s")], 0.1, seed=3) if key in {key_of(d) for d in few}}
+    few, many = [f"text {n}" for n in range(2000)], [f"text {n}" for n in range(4000)]
+    found = held(few, 0.1, seed=3)
+    assert 150 < len(found) < 250
+    assert found == held(many, 0.1, seed=3) & set(few)
 
 
-def test_a_group_stays_on_one_side():
-    grouped = [*documents(50, group="sentence 1"), *documents(50, "t", group="sentence 1"), *documents(50, "u")]
-    held = split(grouped, [source("s"), source("t"), source("u")], 0.2, seed=0)
-    assert len({key_of(document) in held for document in grouped[:100]}) == 1
+def test_a_group_stays_on_one_side_whatever_its_size():
+    keys = ["group a"] * 50 + [f"text {n}" for n in range(50)]
+    numbers = np.array([xxhash.xxh3_64_intdigest(key.encode()) for key in keys], np.uint64)
+    for seed in range(20):
+        places = np.array([hashed(seed, "validation", key) for key in keys], np.uint64)
+        found = held_out(numbers, places, np.zeros(100, bool), np.ones(100, bool), 0.3)
+        assert found[:50].all() or not found[:50].any()
 
 
 def test_each_channel_with_five_documents_has_validation_and_always_something_to_train_on():
-    sources = [source("s"), source("g", channel="general")]
     for seed in range(20):
-        held = split([*documents(5), *documents(5, "g")], sources, 0.01, seed)
-        assert {key.partition(" ")[0] for key in held} == {"s", "g"}
-        assert len(split(documents(2), [source("s")], 0.49, seed)) <= 1
-        assert split(documents(1), [source("s")], 0.49, seed) == set()
+        keys = [f"s {n}" for n in range(5)] + [f"g {n}" for n in range(5)]
+        assert {key[0] for key in held(keys, 0.01, seed, [False] * 5 + [True] * 5)} == {"s", "g"}
+        assert len(held(["a", "b"], 0.49, seed)) <= 1
+        assert held(["a"], 0.49, seed) == set()
+
+
+def test_documents_that_are_out_already_are_never_held_out():
+    alive = np.arange(100) < 50
+    assert held([f"text {n}" for n in range(100)], 0.4, 0, alive=alive) <= {f"text {n}" for n in range(50)}
 
 
 def test_max_documents_keeps_the_same_ones_whatever_the_order():
-    found = documents(100)
-    kept = {v.document.id for v in limited(found, [source("s", max_documents=7)], 0) if not v.reason}
-    again = {v.document.id for v in limited(found[::-1], [source("s", max_documents=7)], 0) if not v.reason}
-    assert len(kept) == 7
-    assert kept == again
+    draw = np.array([hashed(0, "limit s", n) for n in range(100)], np.uint64)
+    sources, alive = [source("s", max_documents=7)], np.ones(100, bool)
+    beyond = beyond_limits(sources, np.zeros(100, int), draw, alive)
+    again = beyond_limits(sources, np.zeros(100, int), draw[::-1], alive)
+    assert (~beyond).sum() == 7
+    assert (beyond == again[::-1]).all()

@@ -1,13 +1,19 @@
 """Tokens: the mask marks exactly what the model itself writes, and no document can speak control tokens."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from configs.base import CHATML, load_tokenizer
 from configs.chat import Message
 from configs.errors import DataError
 from data_prep.documents import Document
-from data_prep.tokens import Encoder, fit
+from data_prep.tokens import LONG, Encoder, fit
 
 QWEN3 = (  # writes an empty thought before the last answer only
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -21,13 +27,18 @@ TEXT_MARKS = (
 
 
 @pytest.fixture
-def encoder(tiny_base):
+def encoder(tiny_base, tmp_path):
     def make(template=CHATML, form="chat"):
-        tokenizer = load_tokenizer(tiny_base)
-        tokenizer.chat_template = template
-        return Encoder(tokenizer, "tiny", form)
+        return Encoder(saved(load_tokenizer(tiny_base), tmp_path / "base", template), "tiny", form)
 
     return make
+
+
+def saved(tokenizer, folder, template=CHATML):
+    """The folder of a base model that has only a tokenizer."""
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def talk(*turns):
@@ -102,21 +113,25 @@ def test_a_template_that_writes_the_date_is_told_the_same_day_every_day(encoder)
     assert both(encoder(dated), talk(("user", "a"), ("assistant", "b")))[0].startswith("26 Jul 2024 <|im_start|>user")
 
 
-def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_between_two(tiny_base):
-    """Llama 2's: ` up` alone is two spaces and `up`; after a question it must be the one that stands there."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def spaced():
+    """A tokenizer like Llama 2's: ` up` alone is two spaces and `up`."""
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.BPE())
+    raw = Tokenizer(models.BPE(byte_fallback=True))
     raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     raw.decoder = decoders.Metaspace(prepend_scheme="always")
     marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     raw.train_from_iterator(["Rates? up\n user assistant"], trainers.BpeTrainer(vocab_size=100, special_tokens=marks))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
-    tokenizer.chat_template = CHATML
-    (plain,) = Encoder(tokenizer, "spaced", "plain").encode([talk(("user", "Rates?"), ("assistant", "up"))])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>")
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_between_two(tmp_path):
+    """After a question the space before `up` must be the one that stands there."""
+    tokenizer = spaced()
+    folder = saved(tokenizer, tmp_path)
+    (plain,) = Encoder(folder, "spaced", "plain").encode([talk(("user", "Rates?"), ("assistant", "up"))])
     assert plain.tokens_T.tolist() == [*tokenizer.encode("Rates? up"), 0]
-    (chat,) = Encoder(tokenizer, "spaced", "chat").encode([talk(("user", "Rates?"), ("assistant", "up"))])
+    (chat,) = Encoder(folder, "spaced", "chat").encode([talk(("user", "Rates?"), ("assistant", "up"))])
     assert tokenizer.convert_ids_to_tokens(chat.tokens_T[-3:].tolist()) == ["u", "p", "<|im_end|>"]
 
 
@@ -138,16 +153,88 @@ def test_conversations_that_the_template_refuses_or_changes_are_left_out_with_a_
     assert encoded.reason == "changed by the chat template"
 
 
-def test_a_conversation_longer_than_a_row_is_dropped_or_cut(encoder):
+def test_a_conversation_longer_than_a_row_is_dropped_or_cut_and_every_token_is_counted(encoder):
     (encoded,) = encoder().encode([talk(("user", "a"), ("assistant", "b " * 50))])
     length = len(encoded.tokens_T)
-    assert fit(encoded, length, "split").reason == ""
-    assert fit(encoded, length - 3, "split").reason == "longer than a row"
+    same = fit(encoded, length, "split")
+    assert (same.reason, same.lost, same.truncated) == ("", 0, 0)
+    dropped = fit(encoded, length - 3, "split")
+    assert (dropped.reason, dropped.lost, dropped.truncated) == ("longer than a row", length, 0)
     cut = fit(encoded, length - 3, "truncate")
-    assert (len(cut.tokens_T), len(cut.supervised_T), cut.truncated) == (length - 3, length - 3, 3)
-    assert fit(encoded, 4, "truncate").reason == "answer beyond a row"
+    assert (len(cut.tokens_T), len(cut.supervised_T), cut.truncated, cut.lost) == (length - 3, length - 3, 3, 0)
+    beyond = fit(encoded, 4, "truncate")
+    assert (beyond.reason, beyond.lost, beyond.truncated) == ("answer beyond a row", length, 0)
     (long,) = encoder().encode([text("b " * 50)])
     assert fit(long, 10, "split").reason == ""
+
+
+def test_a_refused_conversation_says_how_many_tokens_its_contents_had(encoder):
+    shouting = CHATML.replace("message['content']", "message['content'] | upper")
+    chat = encoder(shouting)
+    (encoded,) = chat.encode([talk(("user", "a"), ("assistant", "bank"))])
+    assert encoded.reason == "changed by the chat template"
+    assert encoded.lost == sum(len(chat.tokenizer.encode(said)) for said in ("a", "bank"))
+    assert len(encoded.tokens_T) == 0
+
+
+def test_a_conversation_without_an_answer_is_left_out_with_a_reason(encoder):
+    for form in ("chat", "plain"):
+        (encoded,) = encoder(form=form).encode([talk(("user", "Rates?"))])
+        assert encoded.reason == "has no answer to learn"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "spaced"])
+def test_a_long_text_is_tokenised_in_parts_that_do_not_show(encoder, tmp_path, kind):
+    """700,000 characters of English, Chinese and bare digits: three or more parts, the same tokens as in one go."""
+    lines = (
+        f"Rate {n} rose to {n * 37 % 101} %, the bank said. 中国人民银行决定下调贷款利率，第{n}号。\n"
+        for n in range(8000)
+    )
+    words = "".join(lines) + "7" * 1000 + "up Rates? " * 8000
+    assert len(words) > 2 * LONG
+    chat = encoder() if kind == "bytes" else Encoder(saved(spaced(), tmp_path / "spaced"), "spaced", "plain")
+    (encoded,) = chat.encode([text(words)])
+    assert len(list(chat._parts(words))) >= 3
+    assert encoded.tokens_T.tolist() == [*chat.chat.ids([words])[0], chat.tokenizer.eos_token_id]
+
+
+def test_a_long_text_without_a_place_to_cut_is_tokenised_whole(encoder):
+    words = "7" * (LONG + 10)
+    chat = encoder()
+    (encoded,) = chat.encode([text(words)])
+    assert list(chat._parts(words)) == [words]
+    assert encoded.tokens_T.tolist() == [*chat.chat.ids([words])[0], 0]
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from configs.base import one_of_many
+one_of_many()
+from data_prep.documents import Document
+from data_prep.tokens import Encoder
+encoder = Encoder(Path(sys.argv[1]), "tiny", "chat")
+found = list(encoder.encode(Document(str(n), "s", "w", text="The bank raised its rate. " * 1000) for n in range(20)))
+status = Path("/proc/self/status").read_text()
+peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps([sum(len(one.tokens_T) for one in found), bool(sys.modules.get("torch")), peak]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read as Linux tells it")
+def test_a_worker_tokenises_without_torch_in_less_than_200_megabytes(encoder, tmp_path):
+    """520,000 characters; the same tokens as in this process, which has torch."""
+    house = Path(__file__).resolve().parent.parent
+    chat = encoder()
+    words = [text("The bank raised its rate. " * 1000)] * 20
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(tmp_path / "base")], cwd=house, capture_output=True, text=True, check=True
+    )
+    tokens, torch, megabytes = json.loads(done.stdout)
+    assert tokens == sum(len(found.tokens_T) for found in chat.encode(words))
+    assert not torch
+    assert megabytes < 200
+    assert done.stderr == ""
 
 
 def test_many_documents_keep_their_order(encoder):

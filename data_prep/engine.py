@@ -1,0 +1,165 @@
+"""Where shards are worked on: in this process, in a pool of processes, in one part of an array job, or on a Ray cluster.
+
+A piece of work is a value that can be pickled, with `do()`; it writes its own folder and returns nothing, so every
+engine gives the same bytes. A process that dies is replaced once; a shard that kills two processes is named.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from configs.base import one_of_many
+from configs.errors import StorageError
+from configs.progress import track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from configs.spread import How
+
+SMALL = 8 << 20
+"""Bytes below which starting processes costs more than they save."""
+DIED = "the process that worked on this shard died twice"
+DIED_HINT = "Most often memory ran out: try --workers 1. Finished shards are kept."
+QUIET_LIBRARIES = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+"""One thread for each process: the cores are taken by shards."""
+
+
+class Work(Protocol):
+    """One shard's share of a pass."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, for the progress bar."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Shard and source, for messages."""
+        ...
+
+    def is_done(self) -> bool:
+        """Whether an earlier process completed it."""
+        ...
+
+    def do(self) -> None:
+        """Do it."""
+        ...
+
+
+def work_through(what: str, works: Sequence[Work], how: How) -> bool:
+    """Do all works that are not done; False where shares of other processes are still open.
+
+    Raises:
+        StorageError: a shard's process died twice.
+        SectorLMError: whatever a shard raises; the shards that were finished stay.
+    """
+    open_works = [work for work in works if not work.is_done()]
+    mine = open_works
+    if how.part is not None:
+        number, of = how.part
+        chosen = {id(work) for work in works[number::of]}
+        mine = [work for work in open_works if id(work) in chosen]
+    if mine:
+        with track(what, sum(work.size for work in works), "bytes") as bar:
+            bar.resume(sum(work.size for work in works) - sum(work.size for work in open_works))
+            for work in _engine(mine, how)(mine, how):
+                bar.advance(work.size)
+    return len(mine) == len(open_works)
+
+
+def _engine(works: Sequence[Work], how: How) -> Callable[[Sequence[Work], How], Iterator[Work]]:
+    if how.engine == "ray":
+        return _on_ray
+    if how.processes == 1 or len(works) == 1 or sum(work.size for work in works) < SMALL:
+        return _here
+    return _in_processes
+
+
+def _here(works: Sequence[Work], _: How) -> Iterator[Work]:
+    for work in works:
+        work.do()
+        yield work
+
+
+def _do(work: Work) -> None:
+    one_of_many()
+    work.do()
+
+
+def _get_ready() -> None:
+    """A worker process: the signals of a terminal are its parent's business, and it uses one core."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(QUIET_LIBRARIES)
+
+
+def _in_processes(works: Sequence[Work], how: How) -> Iterator[Work]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    left = list(works)
+    try:
+        for work in _pooled(works, how.processes):
+            left.remove(work)
+            yield work
+    except BrokenProcessPool:
+        for work in left:  # one at a time now, so that the one that kills its process is known
+            if work.is_done():
+                yield work
+                continue
+            try:
+                yield from _pooled([work], 1)
+            except BrokenProcessPool as error:
+                raise StorageError(DIED, where=work.name, hint=DIED_HINT) from error
+
+
+def _pooled(works: Sequence[Work], workers: int) -> Iterator[Work]:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    context = get_context("spawn")  # a fork would copy locks that tokenizers and numpy hold
+    pool = ProcessPoolExecutor(min(workers, len(works)), context, _get_ready)
+    try:
+        started = {pool.submit(_do, work): work for work in sorted(works, key=lambda work: -work.size)}
+        for future in as_completed(started):
+            future.result()
+            yield started[future]
+    except BaseException:
+        for process in list(
+            getattr(pool, "_processes", {}).values()
+        ):  # what is half-done is worth nothing: do not wait
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_ray(works: Sequence[Work], how: How) -> Iterator[Work]:
+    """The cluster that RAY_ADDRESS names, or a local one of `workers`; shards lie on storage that all nodes see."""
+    try:
+        import ray
+    except ImportError as error:
+        raise StorageError("ray is not installed", where="--engine ray", hint='pip install "sectorlm[ray]"') from error
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        ray.init(
+            address=address,
+            num_cpus=None if address else how.processes,
+            log_to_driver=False,
+            include_dashboard=False,
+            runtime_env={"env_vars": QUIET_LIBRARIES},
+        )
+    remote = ray.remote(num_cpus=1, max_retries=1)(_do)
+    started = {remote.remote(work): work for work in works}
+    waiting = list(started)
+    while waiting:
+        (done,), waiting = ray.wait(waiting, num_returns=1)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        except ray.exceptions.WorkerCrashedError as error:
+            raise StorageError(DIED, where=started[done].name, hint=DIED_HINT) from error
+        yield started[done]

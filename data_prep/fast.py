@@ -1,0 +1,75 @@
+"""Compiled twins of the hottest loops (extra `fast`: numba): the same bits as their numpy originals, some times faster.
+
+`kernels()` gives them where numba is installed and `SECTORLM_FAST` is not `off`; else the originals do the work. numba
+keeps what it compiled in `__pycache__` beside loops.py, or in the user's cache folder where that is read-only.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from configs.progress import say
+from configs.speed import fast_wanted
+from data_prep import loops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    Arrays = tuple[np.ndarray, ...]
+
+
+class Kernels(NamedTuple):
+    """The functions of loops.py, compiled."""
+
+    units: Callable[[Arrays, Arrays, int], Arrays]
+    collapsed: Callable[[Arrays, Arrays], Arrays]
+    signatures: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
+    passage_lines: Callable[[Arrays, np.ndarray], Arrays]
+    lines: Callable[[Arrays, np.ndarray, tuple[int, ...], int, int], Arrays]
+    histogram: Callable[[Arrays, np.ndarray, int], np.ndarray]
+    top_run: Callable[[np.ndarray, np.ndarray, int, int, int], np.ndarray]
+    repeated_runs: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels | None:
+    """The compiled loops, tried once in a process; None where they are not wanted or not there."""
+    if not fast_wanted():
+        return None
+    try:
+        import numba
+    except ImportError:
+        return None
+    try:
+        return _compiled(numba, cache=True)
+    except RuntimeError:  # no folder that the cache could be written to
+        return _compiled(numba, cache=False)
+    except Exception as error:  # numba and llvmlite raise their own kinds
+        say(f"numba is installed but does not work here, numpy does its part: {type(error).__name__}: {error}")
+        return None
+
+
+def _compiled(numba: Any, cache: bool) -> Kernels:
+    """Compile each loop for the types it is called with; arrays may be read-only."""
+    for helper in ("_mixed", "_rolled", "_bits", "_room", "_doubled"):
+        numba.extending.register_jitable(getattr(loops, helper))
+    number, hashed = numba.int64, numba.uint64
+    marks, codes, hashes, places = (
+        numba.types.Array(kind, 1, "C", readonly=True)
+        for kind in (numba.uint8, numba.uint32, numba.uint64, numba.int64)
+    )
+    texts, table = numba.types.Tuple((codes, places)), numba.types.Tuple((codes, codes, codes, places))
+    types = {
+        "units": (texts, table, hashed),
+        "collapsed": (texts, table),
+        "signatures": (hashes, places, codes, hashed, number),
+        "passage_lines": (texts, codes),
+        "lines": (texts, marks, numba.types.UniTuple(number, 5), hashed, number),
+        "histogram": (texts, marks, number),
+        "top_run": (hashes, places, hashed, number, number),
+        "repeated_runs": (hashes, places, hashed, number),
+    }
+    return Kernels(**{name: numba.njit(given, cache=cache)(getattr(loops, name)) for name, given in types.items()})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from configs import options as opt
+from configs import options as opt  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,15 +68,9 @@ def _views(found: list[Found]) -> list[Any]:
 # ---------------------------------------------------------------- before a run
 
 
-def _sectors(typed: str) -> list[str]:
-    from configs.recipe import SECTORS
-
-    return [sector for sector in SECTORS if sector.startswith(typed)]
-
-
 @app.command()
 def init(
-    sector: Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)],
+    sector: opt.SectorName,
     folder: Annotated[Path, typer.Option("--in", help="Folder to write into.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> Answer:
@@ -186,9 +180,7 @@ def prepare(
     sets: opt.Sets = NO_SETS,
     runs: opt.Runs = RUNS,
     workers: opt.Workers = 0,
-    engine: Annotated[
-        str, typer.Option("--engine", help="processes, or ray: a cluster, or a local one.")
-    ] = "processes",
+    engine: opt.Engine = "processes",
     part: opt.PartOf = "",
     keep_dropped: opt.KeepDropped = False,
     standard: opt.Standard = "",

@@ -7,7 +7,8 @@ A peer runs in the Python of an environment of its own (`pip install trl`, `pip 
 process of its own and does the same: read JSON Lines, tokenise, pack into rows of 2,048 tokens, leave files on disk.
 CPU seconds are those of the process and its children from the first line read to the last byte written; imports are not
 counted (but in our worker processes), nor is a peer's tokenizer made within that time. Without --trl or --llamafactory
-that peer is left out; LLaMA-Factory 0.9.5 imports torchaudio, for which an empty module serves where there is no wheel. In chat form 200 characters of a text are a question, the next 600 its answer.
+that peer is left out. LLaMA-Factory 0.9.5 imports torchaudio: an empty module serves where there is no wheel. In chat
+form 200 characters of a text are a question, the next 600 its answer.
 """
 
 from __future__ import annotations

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def _sectors(typed: str) -> list[str]:
+    from configs.recipe import SECTORS
+
+    return [sector for sector in SECTORS if sector.startswith(typed)]
+
+
+SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class Kernels(NamedTuple):
     """The functions of loops.py, compiled."""
 
-    units: Callable[[Arrays, Arrays, int], Arrays]
-    collapsed: Callable[[Arrays, Arrays], Arrays]
+    units: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Arrays]
+    collapsed: Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
     signatures: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
-    passage_lines: Callable[[Arrays, np.ndarray], Arrays]
-    lines: Callable[[Arrays, np.ndarray, tuple[int, ...], int, int], Arrays]
-    histogram: Callable[[Arrays, np.ndarray, int], np.ndarray]
+    passage_lines: Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
+    lines: Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...], int, int], Arrays]
+    histogram: Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
     top_run: Callable[[np.ndarray, np.ndarray, int, int, int], np.ndarray]
     repeated_runs: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 
@@ -54,21 +54,20 @@ def kernels() -> Kernels | None:
 
 def _compiled(numba: Any, cache: bool) -> Kernels:
     """Compile each loop for the types it is called with; arrays may be read-only."""
-    for helper in ("_mixed", "_rolled", "_bits", "_room", "_doubled"):
+    for helper in ("_mixed", "_rolled", "_bits", "_room"):
         numba.extending.register_jitable(getattr(loops, helper))
     number, hashed = numba.int64, numba.uint64
     marks, codes, hashes, places = (
         numba.types.Array(kind, 1, "C", readonly=True)
         for kind in (numba.uint8, numba.uint32, numba.uint64, numba.int64)
     )
-    texts, table = numba.types.Tuple((codes, places)), numba.types.Tuple((codes, codes, codes, places))
     types = {
-        "units": (texts, table, hashed),
-        "collapsed": (texts, table),
+        "units": (codes, places, codes, hashed),
+        "collapsed": (codes, places, codes),
         "signatures": (hashes, places, codes, hashed, number),
-        "passage_lines": (texts, codes),
-        "lines": (texts, marks, numba.types.UniTuple(number, 5), hashed, number),
-        "histogram": (texts, marks, number),
+        "passage_lines": (codes, places, codes),
+        "lines": (codes, places, marks, numba.types.UniTuple(number, 5), hashed, number),
+        "histogram": (codes, places, marks, number),
         "top_run": (hashes, places, hashed, number, number),
         "repeated_runs": (hashes, places, hashed, number),
     }

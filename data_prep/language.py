@@ -129,7 +129,7 @@ def histogram(texts: Texts, table: np.ndarray, classes: int) -> np.ndarray:
     from data_prep.fast import kernels
 
     if compiled := kernels():
-        return compiled.histogram(tuple(texts), table, classes)
+        return compiled.histogram(*texts, table, classes)
     points_N, starts = texts
     counts_DC = np.zeros((len(starts) - 1, classes), np.int64)
     for begin in range(0, len(points_N), BLOCK):

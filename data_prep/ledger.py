@@ -29,12 +29,25 @@ SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost")
 COUNTERS = ("dropped", "mended", "composed", "exercises", "languages", "personal")
 
 
+class _Booked(Reading):
+    """A reading whose refused records stand in dropped.jsonl, each with its place and what was wrong."""
+
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self.account = account
+
+    def refuse(self, reason: str, where: str, detail: str = "") -> None:
+        """Count a record that cannot be used, and write it down."""
+        super().refuse(reason, where, detail)
+        self.account.note({"id": "", "where": where, "reason": reason} | ({"detail": detail} if detail else {}))
+
+
 @dataclass
 class Account:
     """The running account of one source, or of one shard of it."""
 
     source: str
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = field(init=False)
     dropped: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
     composed: Counter[str] = field(default_factory=Counter)
@@ -53,11 +66,17 @@ class Account:
     lines: list[str] = field(default_factory=list)
     """Lines of dropped.jsonl that are not written yet."""
 
+    def __post_init__(self) -> None:
+        self.reading = _Booked(self)
+
     def drop(self, reason: str, where: str, identity: str = "") -> None:
         """Leave a row out for a reason."""
         self.dropped[reason] += 1
-        line = {"id": identity, "source": self.source, "where": where, "reason": reason}
-        self.lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        self.note({"id": identity, "where": where, "reason": reason})
+
+    def note(self, line: dict[str, str]) -> None:
+        """Keep a line for dropped.jsonl; call `write_lines` before there are many."""
+        self.lines.append(json.dumps({"source": self.source, **line}, ensure_ascii=False) + "\n")
 
     def counts(self) -> dict[str, Any]:
         """All figures as plain data, for shard.json."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-OPEN_BATCHES = 24
-"""Batches of texts that are kept unpacked, half a million characters each."""
+OPEN_FILES, OPEN_BATCHES = 4, 256
+"""Files of texts that are kept open, and batches of them that are kept unpacked, some 30,000 characters each."""
 
 
 class Library:
@@ -30,6 +30,7 @@ class Library:
         counts = [_open(folder, "columns").num_rows if self._has(folder) else 0 for folder in folders]
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.count = int(self.starts[-1])
+        self._texts = lru_cache(maxsize=OPEN_FILES)(self._open_texts)
         self._batch = lru_cache(maxsize=OPEN_BATCHES)(self._read_batch)
 
     @staticmethod
@@ -106,13 +107,15 @@ class Library:
 
     @lru_cache(maxsize=256)  # noqa: B019 - a library lives as long as its stage
     def _ends(self, shard: int) -> np.ndarray:
-        with pa.memory_map(str(self.folders[shard] / "columns.arrow")) as file:
-            reader = pa.ipc.open_file(file)
+        with pa.memory_map(str(self.folders[shard] / "texts.arrow")) as file:
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=[0]))
             return np.cumsum([reader.get_batch(place).num_rows for place in range(reader.num_record_batches)])
 
+    def _open_texts(self, shard: int) -> pa.ipc.RecordBatchFileReader:
+        return pa.ipc.open_file(pa.memory_map(str(self.folders[shard] / "texts.arrow")))
+
     def _read_batch(self, shard: int, batch: int) -> pa.RecordBatch:
-        with pa.memory_map(str(self.folders[shard] / "texts.arrow")) as file:
-            return pa.ipc.open_file(file).get_batch(batch)
+        return self._texts(shard).get_batch(batch)
 
 
 def text_batches(folder: Path) -> Iterator[dict[str, list[str]]]:

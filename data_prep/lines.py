@@ -83,7 +83,7 @@ def lines_of(texts: Texts) -> tuple[np.ndarray, Lines]:
 
     if compiled := kernels():
         kinds = (SPACE, DIGIT, HAN, HANGUL, CLASSES)
-        counts_DC, *columns = compiled.lines(tuple(texts), class_table(), kinds, BASE, LONGEST)
+        counts_DC, *columns = compiled.lines(*texts, class_table(), kinds, BASE, LONGEST)
         return counts_DC, Lines(*columns)
     counts_DC = np.zeros((len(texts.starts) - 1, CLASSES), np.int64)
     parts = [_lines_between(texts, begin, end, counts_DC) for begin, end in _blocks(texts)]

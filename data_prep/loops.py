@@ -10,56 +10,40 @@ from __future__ import annotations
 
 import numpy as np
 
-SINGLE, EXPANDS = 1 << 24, 0xFFFFFFFF
-"""As in units.py."""
+from data_prep.units import EXPANDS, SINGLE
+
 SPACE, NEWLINE, DOT = 32, 10, 46
 Arrays = tuple[np.ndarray, ...]
 
 
-def units(texts: Arrays, table: Arrays, base: np.uint64) -> Arrays:
-    """`units.units_of`: the values of all units, where each text's start, and the singleness of all."""
-    points_N, starts = texts
-    letters_T, expanding, spellings, ends = table
-    values_U, single_U, found = np.empty(64, np.uint64), np.empty(64, np.bool_), np.zeros(len(starts), np.int64)
-    count = 0
-    value = power = np.uint64(0)
+def units(points_N: np.ndarray, starts: np.ndarray, letters_T: np.ndarray, base: np.uint64) -> Arrays:
+    """`units.units_of`, of what is spelt out: the values of all units, where each text's start, the singleness of all."""
+    values_U, single_U = np.empty(len(points_N), np.uint64), np.empty(len(points_N), np.bool_)
+    found, count, beyond = np.zeros(len(starts), np.int64), 0, np.uint32(len(letters_T) - 1)
     for text in range(len(starts) - 1):
-        in_word = False
-        for place in range(starts[text], starts[text + 1]):
-            letter = letters_T[min(points_N[place], len(letters_T) - 1)]
-            step, last = 0, 0
-            if letter == EXPANDS:
-                row = np.searchsorted(expanding, points_N[place])
-                step, last = ends[row], ends[row + 1]
-                letter = letters_T[spellings[step]]
-            while True:
-                if letter - np.uint32(1) < SINGLE - 1 and in_word:
-                    power *= base
-                    value += np.uint64(letter) * power
-                else:
-                    if in_word:
-                        values_U[count - 1] = _mixed(value)
-                    in_word = 0 < letter < SINGLE
-                    if letter:
-                        if count == len(values_U):
-                            values_U, single_U = _doubled(values_U), _doubled(single_U)
-                        value, power = np.uint64(letter), np.uint64(1)
-                        values_U[count], single_U[count] = _mixed(value), not in_word
-                        count += 1
-                step += 1
-                if step >= last:
+        place, end = starts[text], starts[text + 1]
+        while place < end:
+            letter = letters_T[min(points_N[place], beyond)]
+            place += 1
+            if letter == 0:
+                continue
+            value, power = np.uint64(letter), base
+            single_U[count] = letter >= SINGLE
+            while letter < SINGLE and place < end:
+                letter = letters_T[min(points_N[place], beyond)]
+                if not 0 < letter < SINGLE:
                     break
-                letter = letters_T[spellings[step]]
-        if in_word:
-            values_U[count - 1] = _mixed(value)
+                value += np.uint64(letter) * power
+                power *= base
+                place += 1
+            values_U[count] = _mixed(value)
+            count += 1
         found[text + 1] = count
     return values_U[:count], found, single_U[:count]
 
 
-def collapsed(texts: Arrays, table: Arrays) -> Arrays:
-    """`units.collapsed`: folded code points without spaces that begin a text or follow a space, and the starts of texts."""
-    points_N, starts = texts
-    folded_T, expanding, spellings, ends = table
+def collapsed(points_N: np.ndarray, starts: np.ndarray, folded_T: np.ndarray) -> Arrays:
+    """`units.collapsed`, of what is spelt out: code points without spaces that begin a text or follow a space; starts."""
     data, found = np.empty(len(points_N) + 1, np.uint32), np.zeros(len(starts), np.int64)
     count = 0
     for text in range(len(starts) - 1):
@@ -67,19 +51,9 @@ def collapsed(texts: Arrays, table: Arrays) -> Arrays:
         for place in range(starts[text], starts[text + 1]):
             point = points_N[place]
             letter = folded_T[point] if point < len(folded_T) else point
-            if letter == EXPANDS:
-                row = np.searchsorted(expanding, point)
-                while len(data) - count <= ends[row + 1] - ends[row] + len(points_N) - place:
-                    data = _doubled(data)
-                for step in range(ends[row], ends[row + 1]):
-                    letter = folded_T[spellings[step]]
-                    data[count] = letter
-                    count += not (after_space and letter == SPACE)
-                    after_space = letter == SPACE
-            else:
-                data[count] = letter
-                count += not (after_space and letter == SPACE)
-                after_space = letter == SPACE
+            data[count] = letter
+            count += not (after_space and letter == SPACE)
+            after_space = letter == SPACE
         found[text + 1] = count
     return data[:count], found
 
@@ -102,10 +76,9 @@ def signatures(
     return smallest
 
 
-def passage_lines(texts: Arrays, letters_T: np.ndarray) -> Arrays:
+def passage_lines(points_N: np.ndarray, starts: np.ndarray, letters_T: np.ndarray) -> Arrays:
     """`passages._lines`: all letters, and of each line start, first, last, letters, width, and whether it heads a text."""
-    points_N, starts = texts
-    data, room = np.empty(len(points_N) + 1, np.uint32), _room(texts)
+    data, room = np.empty(len(points_N) + 1, np.uint32), _room(points_N, starts)
     places, first_L, last_L = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     letters, widths, is_head = np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(room, np.bool_)
     line = count = 0
@@ -119,7 +92,7 @@ def passage_lines(texts: Arrays, letters_T: np.ndarray) -> Arrays:
                 if point > SPACE and point not in (0xA0, 0x3000):
                     first = place if last < begin else first
                     last = place
-                letter = letters_T[min(point, len(letters_T) - 1)]
+                letter = letters_T[min(point, np.uint32(len(letters_T) - 1))]
                 data[count] = point if letter == EXPANDS else letter
                 singles += data[count] >= SINGLE
                 count += letter != 0
@@ -132,11 +105,17 @@ def passage_lines(texts: Arrays, letters_T: np.ndarray) -> Arrays:
     return data[:count], places[:line], first_L[:line], last_L[:line], letters[:line], widths[:line], is_head[:line]
 
 
-def lines(texts: Arrays, classes_T: np.ndarray, kinds: Arrays, base: np.uint64, longest: int) -> Arrays:
+def lines(
+    points_N: np.ndarray,
+    starts: np.ndarray,
+    classes_T: np.ndarray,
+    kinds: tuple[int, ...],
+    base: np.uint64,
+    longest: int,
+) -> Arrays:
     """`lines.lines_of`: the classes of each text's characters, and the columns of Lines; `kinds` are those of classes."""
-    points_N, starts = texts
     space, digit, han, hangul, classes = kinds
-    room = _room(texts) + len(points_N) // longest
+    room = _room(points_N, starts) + len(points_N) // longest
     counts_DC = np.zeros((len(starts) - 1, classes), np.int64)
     numbers = np.zeros((4, room), np.int64)
     first_L, last_L = np.empty(room, np.uint32), np.empty(room, np.uint32)
@@ -159,14 +138,16 @@ def lines(texts: Arrays, classes_T: np.ndarray, kinds: Arrays, base: np.uint64, 
                 if feed or end == border:
                     break
                 run, before = end, kind
-                kind = classes_T[min(points_N[end], len(classes_T) - 1)]
+                kind = classes_T[min(points_N[end], np.uint32(len(classes_T) - 1))]
                 if kind != space and before == space:
                     words, has_letter = words + 1, False
                     if visible == 0:
                         first, value, power = end, np.uint64(0), np.uint64(1)
                 if kind < digit and not has_letter:
                     lettered, has_letter = lettered + 1, True
-                while end < border and not feed and classes_T[min(points_N[end], len(classes_T) - 1)] == kind:
+                while (
+                    end < border and not feed and classes_T[min(points_N[end], np.uint32(len(classes_T) - 1))] == kind
+                ):
                     value += np.uint64(points_N[end]) * power
                     power *= base
                     feed = points_N[end] == NEWLINE
@@ -179,14 +160,13 @@ def lines(texts: Arrays, classes_T: np.ndarray, kinds: Arrays, base: np.uint64, 
     return counts_DC, *columns, first_L[:line], last_L[:line], dots_L[:line], hash_L[:line]
 
 
-def histogram(texts: Arrays, table: np.ndarray, classes: int) -> np.ndarray:
+def histogram(points_N: np.ndarray, starts: np.ndarray, table: np.ndarray, classes: int) -> np.ndarray:
     """`language.histogram`: how many code points of each class a text has."""
-    points_N, starts = texts
     counts_DC = np.zeros((len(starts) - 1, classes), np.int64)
     for text in range(len(starts) - 1):
         run, kind = starts[text], 0
         for place in range(starts[text], starts[text + 1]):
-            own = table[min(points_N[place], len(table) - 1)]
+            own = table[min(points_N[place], np.uint32(len(table) - 1))]
             if own != kind:
                 counts_DC[text, kind] += place - run
                 run, kind = place, own
@@ -279,17 +259,9 @@ def _bits(slots: int) -> int:
     return bits
 
 
-def _room(texts: Arrays) -> int:
+def _room(points_N: np.ndarray, starts: np.ndarray) -> int:
     """At least the number of lines."""
-    points_N, starts = texts
     room = len(starts)
     for point in points_N:
         room += point == NEWLINE
     return room
-
-
-def _doubled(array: np.ndarray) -> np.ndarray:
-    """The array in one of twice its length."""
-    longer = np.empty(2 * len(array), array.dtype)
-    longer[: len(array)] = array
-    return longer

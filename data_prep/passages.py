@@ -173,7 +173,7 @@ def _lines(texts: Texts) -> _Lines:
     from data_prep.fast import kernels
 
     if compiled := kernels():
-        return _Lines(texts.points_N, *compiled.passage_lines(tuple(texts), tables().letters))
+        return _Lines(texts.points_N, *compiled.passage_lines(*texts, tables().letters))
     points_N = texts.points_N
     letters_N = np.take(tables().letters, points_N, mode="clip")
     if (letters_N == EXPANDS).any():

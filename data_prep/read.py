@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 BATCH = 1 << 19
 """Characters that are worked on at once: their arrays fit into the processor's cache, and Python's share is small."""
+PACKED = 1 << 15
+"""Characters of texts that are compressed together: few enough that a single document is looked up quickly."""
 LATER = (
     "licence",
     "channel",
@@ -285,7 +287,8 @@ class _Writer:
         if self.columns is None:
             self.columns = pa.ipc.new_file(self.folder / "columns.arrow", batch.schema)
         self.columns.write_batch(batch)
-        self.texts.write_batch(_texts_batch(documents))
+        for some in _packs(documents):
+            self.texts.write_batch(_texts_batch(some))
         self.flat["signatures"].write(signatures_of(units).tobytes())
         self.flat["passages"].write(passages.hashes_P.tobytes())
         if self.index is not None:
@@ -304,6 +307,15 @@ def _split_columns(entries: list[Entry], digests: list[str], source: Source, see
         "place": np.array([hashed(seed, "validation", key) for key in keys], np.uint64),
         "draw": np.array([hashed(seed, f"limit {source.name}", number) for number in numbers], np.uint64),
     }
+
+
+def _packs(documents: list[Document]) -> Iterator[list[Document]]:
+    begin = size = 0
+    for end, document in enumerate(documents, 1):
+        size += len(document.content)
+        if size >= PACKED or end == len(documents):
+            yield documents[begin:end]
+            begin, size = end, 0
 
 
 def _texts_batch(documents: list[Document]) -> pa.RecordBatch:

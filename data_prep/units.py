@@ -107,8 +107,9 @@ def units_of(texts: Texts) -> Units:
     """
     from data_prep.fast import kernels
 
+    texts = spelt(texts)
     if compiled := kernels():
-        return Units(*compiled.units(tuple(texts), tables()[1:], BASE))
+        return Units(*compiled.units(*texts, tables().letters, BASE))
     blocks = [_units_between(texts, start, end) for start, end in _blocks(texts.points_N)]
     nothing = (np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, bool))
     values_U, places_U, single_U = map(np.concatenate, zip(nothing, *blocks, strict=True))
@@ -122,7 +123,7 @@ def _blocks(points_N: np.ndarray) -> Iterator[tuple[int, int]]:
         end = start + BLOCK
         while end < len(points_N):
             letters = np.take(tables().letters, points_N[end : end + NEAR], mode="clip")
-            apart = np.flatnonzero((letters == 0) | ((letters >= SINGLE) & (letters != EXPANDS)))
+            apart = np.flatnonzero((letters == 0) | (letters >= SINGLE))
             if len(apart):
                 end += int(apart[0])
                 break
@@ -137,12 +138,6 @@ def _units_between(texts: Texts, start: int, end: int) -> tuple[np.ndarray, np.n
     first, last = np.searchsorted(texts.starts, [start, end])
     heads = texts.starts[first:last] - start
     letters_N = np.take(tables().letters, points_N, mode="clip")
-    expands = np.flatnonzero(letters_N == EXPANDS)
-    origin_N = None
-    if len(expands):
-        points_N, origin_N = spelt(points_N, expands)
-        letters_N = np.take(tables().letters, points_N, mode="clip")
-        heads = np.searchsorted(origin_N, heads)
     word_N = (letters_N - np.uint32(1)) < np.uint32(SINGLE - 1)
     begins_N = word_N.copy()
     begins_N[1:] &= ~word_N[:-1]
@@ -154,43 +149,42 @@ def _units_between(texts: Texts, start: int, end: int) -> tuple[np.ndarray, np.n
     np.cumsum(letters_N * powers[: len(letters_N)], out=sums[1:])
     upto_U = sums[begins_U]
     values_U = np.diff(upto_U, append=sums[-1]) * inverses[begins_U]
-    places_U = begins_U if origin_N is None else origin_N[begins_U]
-    return mixed(values_U), places_U + start, letters_N[begins_U] >= SINGLE
+    return mixed(values_U), begins_U + start, letters_N[begins_U] >= SINGLE
+
+
+def spelt(texts: Texts) -> Texts:
+    """Texts with the folded forms of several letters in place of code points such as ™ and ½.
+
+    >>> strings(spelt(texts_of(["1½", "™"])))
+    ['11⁄2', 'tm']
+    """
+    table = tables()
+    high = np.flatnonzero(texts.points_N >= table.expanding[0])
+    expands = high[np.take(table.folded, texts.points_N[high], mode="clip") == EXPANDS]
+    if not len(expands):
+        return texts
+    rows = np.searchsorted(table.expanding, texts.points_N[expands])
+    growth = np.concatenate([[0], np.cumsum(np.diff(table.ends)[rows] - 1)])
+    parts, at = [], 0
+    for place, begin, end in zip(
+        expands.tolist(), table.ends[rows].tolist(), table.ends[rows + 1].tolist(), strict=True
+    ):
+        parts += [texts.points_N[at:place], table.spellings[begin:end]]
+        at = place + 1
+    starts = texts.starts + growth[np.searchsorted(expands, texts.starts)]
+    return Texts(np.concatenate([*parts, texts.points_N[at:]]), starts)
 
 
 def folded(texts: Texts) -> tuple[Texts, np.ndarray]:
-    """The folded code points, uint32 [N], and the texts they belong to: code points such as ™ and ½ are spelt out first."""
-    folded_N = _fold(texts.points_N)
-    expands = np.flatnonzero(folded_N == EXPANDS)
-    if not len(expands):
-        return texts, folded_N
-    points_N, origin_N = spelt(texts.points_N, expands)
-    return Texts(points_N, np.searchsorted(origin_N, texts.starts)), _fold(points_N)
-
-
-def _fold(points_N: np.ndarray) -> np.ndarray:
-    folded_N = np.empty(len(points_N), np.uint32)
-    for start in range(0, len(points_N), BLOCK):
+    """The folded code points, uint32 [N], and the texts they belong to: what several letters fold to is spelt out first."""
+    texts = spelt(texts)
+    folded_N = np.empty(len(texts.points_N), np.uint32)
+    for start in range(0, len(folded_N), BLOCK):
         part = slice(start, start + BLOCK)
-        np.take(tables().folded, points_N[part], mode="clip", out=folded_N[part])
-    if len(points_N) and points_N.max() >= TABLE:
-        folded_N = np.where(points_N < TABLE, folded_N, points_N)
-    return folded_N
-
-
-def spelt(points_N: np.ndarray, expands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The code points with those at `expands` spelt out, and for each the place of the one that it came from."""
-    table = tables()
-    rows = np.searchsorted(table.expanding, points_N[expands])
-    widths = np.diff(table.ends)[rows]
-    widths_N = np.ones(len(points_N), np.int64)
-    widths_N[expands] = widths
-    origin_N = np.repeat(np.arange(len(points_N)), widths_N)
-    spelt_N = points_N[origin_N]
-    step = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
-    places = np.repeat(np.searchsorted(origin_N, expands), widths) + step
-    spelt_N[places] = table.spellings[np.repeat(table.ends[rows], widths) + step]
-    return spelt_N, origin_N
+        np.take(tables().folded, texts.points_N[part], mode="clip", out=folded_N[part])
+    if len(folded_N) and texts.points_N.max() >= TABLE:
+        folded_N = np.where(texts.points_N < TABLE, folded_N, texts.points_N)
+    return texts, folded_N
 
 
 def digests_of(texts: Texts) -> list[str]:
@@ -228,8 +222,7 @@ def collapsed(texts: Texts) -> Texts:
     from data_prep.fast import kernels
 
     if compiled := kernels():
-        table = tables()
-        return Texts(*compiled.collapsed(tuple(texts), (table.folded, *table[2:])))
+        return Texts(*compiled.collapsed(*spelt(texts), tables().folded))
     texts, folded_N = folded(texts)
     space_N = folded_N == ord(" ")
     drop_N = space_N.copy()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs.errors import DataError
-from configs.read import Reading, Row, read_rows
+from configs.read import Row, read_rows
 from configs.recipe import Source
 from data_prep.documents import Document, documents_of, first_row_kinds
 from data_prep.ledger import Account
@@ -18,7 +18,8 @@ def source(**shape):
 def documents(given, *fields):
     """The documents and the account of rows with these fields, the first of which decides."""
     rows = [Row(each, f"s.jsonl:{number}") for number, each in enumerate(fields, 1)]
-    account = Account("s", Reading(rows=len(rows)))
+    account = Account("s")
+    account.reading.rows = len(rows)
     return list(documents_of(given, rows, account, first_row_kinds(given, rows[0]))), account
 
 
@@ -99,7 +100,8 @@ def test_a_row_whose_field_has_another_type_is_refused_with_its_line():
 
 def test_what_the_first_row_decides_is_the_same_for_every_part_of_the_source():
     """A part that begins with an odd row refuses it, instead of the rows that follow."""
-    given, account = source(text="{{ t }}"), Account("s", Reading(rows=2))
+    given, account = source(text="{{ t }}"), Account("s")
+    account.reading.rows = 2
     kinds = first_row_kinds(given, Row({"t": "a", "other": []}, "s.jsonl:1"))
     assert kinds == {"t": False}
     odd = [Row({"t": ["x"]}, "s.jsonl:50"), Row({"t": "b"}, "s.jsonl:51")]

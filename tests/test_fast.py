@@ -82,7 +82,16 @@ def test_compiled_and_numpy_are_equal_on_300_batches_of_random_code_points(
 def test_compiled_and_numpy_are_equal_at_the_edges(compiled: fast.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["word " * (LONGEST // 5) + "wo\n" + "x", "y" * LONGEST + "\n" + "z" * (2 * LONGEST + 1), "\n" * 3 + "..."]
     long = ["a" * 3 * BLOCK + " b", "中" * 2 * BLOCK, "x1 " * BLOCK, "ﷺ" * BLOCK, " " * BLOCK, "\n" * BLOCK]
-    for texts in ([], [""], ["", "", "a b c d"], ["a b c d e", "", "a b c d e f"], [" \n", "\n\n x"], ["one two"] * 9, lines, long):
+    for texts in (
+        [],
+        [""],
+        ["", "", "a b c d"],
+        ["a b c d e", "", "a b c d e f"],
+        [" \n", "\n\n x"],
+        ["one two"] * 9,
+        lines,
+        long,
+    ):
         assert_equal(texts, compiled, monkeypatch)
 
 

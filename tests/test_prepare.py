@@ -96,6 +96,7 @@ def test_every_row_of_every_source_is_kept_dropped_or_refused(work):
         ("notes.jsonl:12", "too short"),
         ("pairs.jsonl:5", "no answer"),
         ("pairs.jsonl:6", "not selected"),
+        ("pairs.jsonl:31", "malformed JSON"),
     }
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from configs.base import local_folder, public_name
+from configs.datasheet import datasheet, findings
 from configs.store import HOUSE
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
     from configs.job import Job
-    from configs.records import Comparison, Corpus, Difference, Run
+    from configs.records import Comparison, Corpus, Difference, Run, SourceLedger
 
 
 def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, checks: dict[str, str]) -> str:
@@ -120,13 +121,13 @@ def _ledger(corpus: Corpus) -> str:
         f"| {_reasons(source.dropped)} | {source.documents} | {source.tokens} | {source.repeats:g} |"
         for source in corpus.sources
     ]
-    touched = ", ".join(
-        f"{task} {len(items)} of {corpus.checked[task]}" for task, items in corpus.touched.items() if items
-    )
-    lines.append(
-        f"\nTest items that share a long run of words with a training document as it was found: {touched or 'none'}."
-    )
+    lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus).items())]
+    lines += [f"- **{source.name}.** {_findings(corpus, source)}" for source in corpus.sources]
     return "\n".join(lines)
+
+
+def _findings(corpus: Corpus, source: SourceLedger) -> str:
+    return " ".join(f"{name}: {told}." for name, told in findings(corpus, source).items())
 
 
 def _reasons(dropped: dict[str, int]) -> str:

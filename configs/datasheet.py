@@ -1,0 +1,115 @@
+"""A corpus in words: its terms, what was found in it and what was done about it, for the model card and the report.
+
+As much of a data sheet (Gebru et al. 2021, "Datasheets for Datasets") as the record of a corpus can fill.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from configs.governance import strictest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from configs.records import Corpus, SourceLedger
+
+WHOLE = 0.8
+"""Part of a test item from which on it counts as found in whole, as in data_prep/leaks.py."""
+PERSONAL = {
+    "mask": "a mark stands in their place",
+    "drop": "their documents were left out",
+    "report": "they stay as they are",
+}
+"""What `personal` of a source did with what was found."""
+LEAKING = {
+    "drop": "Documents that share a passage with one were left out.",
+    "cut": "The sentences that they share were cut out of texts; conversations that share one were left out.",
+    "report": "Documents that share a passage with one were kept, as the recipe says.",
+    "off": "",
+}
+"""What `prepare.decontaminate` did."""
+
+
+class Leak(NamedTuple):
+    """What the documents share with the test items of a task."""
+
+    task: str
+    checked: int
+    """Items that were compared."""
+    touched: int
+    """Those that share a passage with a document."""
+    whole: int
+    """Those of which the documents hold 80 % or more."""
+
+
+def datasheet(corpus: Corpus) -> dict[str, str]:
+    """What holds for the whole corpus, under a word for each: terms, near-duplicates, leaks."""
+    return {
+        "Terms": " ".join(strictest(corpus.sources).sentences()),
+        "Copies": _copies(corpus),
+        "Leaks": _leaks(corpus),
+    }
+
+
+def findings(corpus: Corpus, source: SourceLedger) -> dict[str, str]:
+    """What was met in the documents of one source, under a word for each; what there was nothing of is left out."""
+    found = {
+        "Languages": counted(source.languages),
+        "Mended": counted(source.mended),
+        "Personal data": _personal(corpus, source),
+        "Exercises": counted(source.exercises),
+    }
+    return {name: told for name, told in found.items() if told}
+
+
+def leaks(corpus: Corpus) -> list[Leak]:
+    """What the documents share with the items of each task that the recipe reports."""
+    return [
+        Leak(
+            task,
+            checked,
+            len(corpus.touched.get(task, ())),
+            sum(part >= WHOLE for part in corpus.coverage.get(task, {}).values()),
+        )
+        for task, checked in corpus.checked.items()
+    ]
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in words, the largest first.
+
+    >>> counted({"en": 2, "zh-Hans": 1200})
+    'zh-Hans 1,200, en 2'
+    """
+    return ", ".join(
+        f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+
+
+def _copies(corpus: Corpus) -> str:
+    if corpus.near_duplicates is None:
+        return "Documents with the same content count as one."
+    return (
+        "Documents with the same content count as one; so do plain texts whose runs of five words or Chinese characters "
+        f"overlap by {corpus.near_duplicates:g} or more (Jaccard)."
+    )
+
+
+def _leaks(corpus: Corpus) -> str:
+    found = leaks(corpus)
+    if not found:
+        return "Test items were not looked for."
+    told = "; ".join(
+        f"{leak.task} {leak.touched:,} of {leak.checked:,}" + (f" ({leak.whole:,} in whole)" if leak.touched else "")
+        for leak in found
+    )
+    done = LEAKING[corpus.settings.get("prepare.decontaminate", "off")] if any(leak.touched for leak in found) else ""
+    return f"Test items that share a long passage with a document as it was read: {told}. {done}".rstrip()
+
+
+def _personal(corpus: Corpus, source: SourceLedger) -> str:
+    policy = corpus.settings.get(f"corpora[{source.name}].personal", "off")
+    if policy == "off":
+        return "not looked for"
+    return f"{counted(source.personal)}; {PERSONAL[policy]}" if source.personal else "none found"

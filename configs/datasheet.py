@@ -47,7 +47,7 @@ def datasheet(corpus: Corpus) -> dict[str, str]:
     """What holds for the whole corpus, under a word for each: terms, near-duplicates, leaks."""
     return {
         "Terms": " ".join(strictest(corpus.sources).sentences()),
-        "Copies": _copies(corpus),
+        "Duplicates": _duplicates(corpus),
         "Leaks": _leaks(corpus),
     }
 
@@ -87,7 +87,7 @@ def counted(counts: Mapping[str, int]) -> str:
     )
 
 
-def _copies(corpus: Corpus) -> str:
+def _duplicates(corpus: Corpus) -> str:
     if corpus.near_duplicates is None:
         return "Documents with the same content count as one."
     return (

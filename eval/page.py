@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.datasheet import datasheet, findings
 from configs.store import hashed
 from eval.figures import Series, curve, forest
 from eval.score import right
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from configs.records import Difference, Made, Record, SourceLedger
+    from configs.records import Corpus, Difference, Made, Record, SourceLedger
     from eval.answers import Line
     from eval.report import Report
 
@@ -52,7 +53,7 @@ def html(report: Report) -> str:
         curve=_curve(report),
         run=report.run,
         corpus=report.corpus,
-        ledger=[_source(report, source) for source in report.corpus.sources] if report.corpus else [],
+        **_data(report.corpus),
         packed=report.packed,
         provenance=_provenance(report),
         settings=_settings(report),
@@ -201,14 +202,24 @@ def _curve(report: Report) -> Markup:
     return curve([Series("training", "training", trained, dots=False), *held], "tokens", "loss, nats per token")
 
 
-def _source(report: Report, source: SourceLedger) -> dict[str, Any]:
-    total = sum(other.tokens_train for other in report.corpus.sources) if report.corpus else 0
+def _data(corpus: Corpus | None) -> dict[str, Any]:
+    """The ledger, the data sheet, and the columns of what was found in each source."""
+    if corpus is None:
+        return {"ledger": [], "datasheet": {}, "columns": []}
+    ledger = [_source(corpus, source) for source in corpus.sources]
+    columns = list(dict.fromkeys(name for entry in ledger for name in entry["found"]))
+    return {"ledger": ledger, "datasheet": datasheet(corpus), "columns": columns}
+
+
+def _source(corpus: Corpus, source: SourceLedger) -> dict[str, Any]:
+    total = sum(other.tokens_train for other in corpus.sources)
     reasons = sorted((source.refused | source.dropped).items(), key=lambda pair: -pair[1])
     return {
         "source": source,
         "lost": sum(count for _, count in reasons),
         "reasons": " · ".join(f"{reason} {count:,}" for reason, count in reasons),
         "share": 100 * source.tokens_train / total if total else 0.0,
+        "found": findings(corpus, source),
     }
 
 

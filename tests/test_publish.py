@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -67,6 +68,15 @@ def test_the_card_has_metadata_that_the_hub_reads_and_names_no_folder_of_this_ma
     assert "Not investment" in text
     assert "60" in text
     assert str(finished) not in text
+
+
+def test_the_card_tells_terms_personal_data_duplicates_and_leaks(job):
+    """The story's sources are both under CC0-1.0; its tasks are `finance_topics` with 200 items, `general_text` with 48."""
+    card = re.sub(r"\s+", " ", (job.folder.release / "README.md").read_text("utf-8"))
+    assert "Strictest licence: public-domain. Highest grade: general (GB/T 43697-2024)." in card
+    assert "overlap by 0.8 or more (Jaccard)" in card
+    assert "finance_topics 0 of 200; general_text 0 of 48." in card
+    assert "- **replay.** Languages: en 45, zh-Hans 27. Personal data: none found." in card
 
 
 def test_generation_stops_at_the_end_mark_and_at_the_end_of_a_turn(job, tiny_base):

@@ -166,6 +166,14 @@ def test_the_page_shows_gained_items_the_ledger_and_the_unreadable_answer(page):
     assert "1 item shares a passage" in page
 
 
+def test_the_page_tells_the_terms_the_leaks_and_what_was_found_in_each_source(page):
+    """One of the 32 items is touched; the record of this corpus does not say that personal data were looked for."""
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page))
+    assert "Strictest licence: public-domain. Highest grade: general" in text
+    assert "as it was read: m 1 of 32 (0 in whole)." in text
+    assert "What was found in each source Source Personal data &lt;b&gt;rows&lt;/b&gt; not looked for" in text
+
+
 def test_a_model_that_always_says_the_same_is_found_out(tmp_path):
     pair(tmp_path, {"m": choice("m", "-+-+")}, {"m": choice("m", "++++")})
     compare(job(tmp_path))

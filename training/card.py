@@ -117,13 +117,18 @@ def _ledger(corpus: Corpus) -> str:
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {source.name} | {source.licence} | {source.origin or '-'} | {source.rows} | {sum(source.refused.values())} "
+        f"| {source.name} | {source.licence} | {source.origin or '-'} | {_rows(source)} | {sum(source.refused.values())} "
         f"| {_reasons(source.dropped)} | {source.documents} | {source.tokens} | {source.repeats:g} |"
         for source in corpus.sources
     ]
     lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus).items())]
     lines += [f"- **{source.name}.** {_findings(corpus, source)}" for source in corpus.sources]
     return "\n".join(lines)
+
+
+def _rows(source: SourceLedger) -> str:
+    made = sum(source.composed.values())
+    return f"{source.rows} and {made} composed" if made else str(source.rows)
 
 
 def _findings(corpus: Corpus, source: SourceLedger) -> str:

@@ -142,8 +142,10 @@ def _disk(job: Job, parameters: dict[str, Any], tokens: int) -> dict[str, float]
     """Gigabytes that a run may take at its fullest: while a checkpoint is written there is one more than are kept."""
     trainable = parameters["trainable_parameters"] * 4
     merged = parameters["total_parameters"] * 4 if job.recipe.publish.merged else 0
+    corpus = tokens * (3 if parameters["vocabulary"] <= 2**16 else 5)
     parts = {
-        "corpus": tokens * (3 if parameters["vocabulary"] <= 2**16 else 5),
+        "corpus": corpus,
+        "shards": corpus + tokens * BYTES_PER_TOKEN,  # the same tokens, and texts that are compressed beside their columns
         "checkpoints": (KEPT + 1) * 3 * trainable,
         "weights": trainable,
         "release": trainable + merged,

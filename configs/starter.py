@@ -9,6 +9,7 @@ from configs.emit import to_yaml
 from configs.errors import DataError, RecipeError
 from configs.items import split_files
 from configs.load import load_task
+from configs.recipe import Prepare
 from configs.sector import Benchmark, SectorPack, load_sector
 from configs.store import HOUSE, write_atomic
 from configs.task import task_files
@@ -93,6 +94,7 @@ def _renamed(sample: Path, sector: str) -> str:
 
 def _recipe(pack: SectorPack, tasks: list[str]) -> str:
     corpora = [source.model_dump(mode="json", exclude_defaults=True) for source in pack.corpora]
+    usual = Prepare()
     own = ", FILL IN: your own" if tasks[0].endswith(".yaml") else ""
     return f"""\
 # Starter recipe for {pack.en} ({pack.zh}).
@@ -105,7 +107,14 @@ use: research   # or commercial: sources whose licence forbids it are then refus
 data: [data]   # folders that paths are looked for in, beside this file
 # FILL IN: your corpora. These are public ones; `hf:` is read from the hub, the others are to be downloaded into data/.
 # Licences are as their publishers state them, and column names as on their cards: read both before use.
-{to_yaml({"corpora": corpora})}{REPLAY}train:
+# A source may also state: time, purpose, consent, personal (mask, drop, report, off), rules, and others.
+{to_yaml({"corpora": corpora})}{REPLAY}# How the data is prepared; these are defaults, docs/preparation.md says more:
+# prepare:
+#   near_duplicates: {usual.near_duplicates}   # overlap from which two texts count as one; null: only where they are equal
+#   repeated_passages: {usual.repeated_passages}   # a passage in more documents is boilerplate and cut out; null: none is
+#   decontaminate: {usual.decontaminate}   # what shares a passage with a test item; cut: only the sentences, for long texts
+#   receipt: {{}}   # limits that stop the stage: max_dropped: 0.2, min_tokens: 1000000
+train:
   rank: 16   # 64 for continued pretraining on much text
 evaluate:
   tasks: [{", ".join(tasks)}]   # benchmarks{own}

@@ -118,8 +118,6 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}"
-    if isinstance(value, dict) and any(HASH.fullmatch(str(key)) for key in value):
-        return f"{len(value)} entries"
     if isinstance(value, dict):
         if value and all(isinstance(inner, dict) for inner in value.values()):
             return ", ".join(f"{key}: {len(inner)} entries" for key, inner in value.items())

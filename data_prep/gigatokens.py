@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from configs.chat import ChatTokenizer
 
-SAMPLED = 2000
-"""Documents of a shard that are compared; all where there are fewer."""
+SAMPLED, LEAST = 2000, 100
+"""Documents of a corpus, and of a shard, that are compared; all where there are fewer."""
 WINDOW = 2000
 """Characters of each text that are compared, from a place that its hash decides."""
 BATCH = 64
@@ -53,13 +53,16 @@ EDGES = (
 marks spelled out, words longer than any cache expects."""
 
 
-def sampled(ids: Sequence[str]) -> list[int]:
-    """Positions of the documents to compare: those with the smallest hashes of their ids, in order.
+def sampled(ids: Sequence[str], shards: int = 1) -> list[int]:
+    """Positions of the documents to compare in one of `shards`: those with the smallest hashes of their ids, in order.
+
+    All shards together compare SAMPLED documents, and each at least LEAST.
 
     >>> sampled(["a", "b", "c"])
     [0, 1, 2]
     """
-    return sorted(nsmallest(SAMPLED, range(len(ids)), key=lambda place: hashed(0, "gigatoken", ids[place])))
+    count = max(SAMPLED // shards, LEAST)
+    return sorted(nsmallest(count, range(len(ids)), key=lambda place: hashed(0, "gigatoken", ids[place])))
 
 
 def checked_engine(

@@ -36,7 +36,7 @@ NEAR, FAR = 255, 0
 """What stands in the place of the count of equal values when the texts have decided."""
 TOGETHER = 1 << 14
 """Documents, and pairs, whose signatures are at hand at once: they stay in a core's cache."""
-REMEMBERED = 16
+REMEMBERED = 128
 """Documents whose shingles are kept for the next comparison."""
 
 

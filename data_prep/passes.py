@@ -124,7 +124,9 @@ def token_pass(job: Job, shards: Sequence[Shard], library: Library, settled: Set
         target = folder_of(root, "tokens", shard)
         key = key_of_work(shard, made_from)
         source = sources[shard.source]
-        works.append(TokenWork(shard, source, prepare, recipe.base, tokenizer, read, verdicts, target, key))
+        works.append(
+            TokenWork(shard, source, prepare, recipe.base, tokenizer, read, verdicts, len(shards), target, key)
+        )
     _through("tokenising", works, how)
     reasons = sorted({page_of(work.target)["slow"] for work in works} - {""})
     if reasons and fast_wanted():

@@ -81,6 +81,8 @@ class TokenWork(NamedTuple):
     read: Path
     """The folder of the first pass."""
     verdicts: Verdicts
+    shards: int
+    """How many shards there are."""
     target: Path
     key: str
 
@@ -125,7 +127,7 @@ class TokenWork(NamedTuple):
         """The documents on which a faster tokenizer must give the same tokens, with all that is cut out of them later."""
         alive = np.flatnonzero(self.verdicts.reason_D == 0)
         ids = [f"{number:016x}" for number in Library([self.read], [0]).columns("id")["id"][alive].tolist()]
-        wanted = set(alive[sampled(ids)].tolist())
+        wanted = set(alive[sampled(ids, self.shards)].tolist())
         lines = (line for batch in text_batches(self.read) for line in zip(*batch.values(), strict=True))
         for number, (identity, where, group, text, turns, rejected) in enumerate(lines):
             if number in wanted:

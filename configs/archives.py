@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError, UnsafeArtefactError
+from configs.job import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +132,7 @@ def _damage(where: str) -> Iterator[None]:
 def members(path: Path, label: str, inside: str = "", part: Span | None = None) -> Iterator[Member]:
     """Open a file and yield its content: itself, or each file of the archive that matches the glob `inside`.
 
+    Members of a zip come as people count, `2.txt` before `10.txt`; a tar is a stream, and gives them as they lie in it.
     Hidden members and macOS' `__MACOSX` folders are passed over. A stream is valid until the next member is asked for.
 
     Raises:
@@ -207,7 +209,7 @@ def _zip(path: Path, label: str) -> Iterator[tuple[str, Any]]:
     with _damage(label):
         archive = zipfile.ZipFile(path)
     with archive:
-        for info in archive.infolist():
+        for info in sorted(archive.infolist(), key=lambda info: natural(info.filename)):
             _check_path(info.filename, label, link=(info.external_attr >> 28) == 0xA)
             if info.is_dir():
                 continue

@@ -14,6 +14,24 @@ NAMED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z][\w.:-]*)"""
 WEB_NAMES = {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252"}
 """What browsers read under these names (WHATWG encoding standard, section 4.2)."""
 CONTROLS = bytes(set(range(32)) - {9, 10, 12, 13, 27})
+FEW = 4
+"""Control characters that damage, not a binary form, may bring into a short text."""
+BINARY = (
+    b"\x89PNG\r\n",
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ\x00",
+    b"7z\xbc\xaf",
+    b"Rar!\x1a",
+    b"\x7fELF",
+    b"SQLite format 3\x00",
+    b"%PDF-",
+)
+"""How images, archives, programs, databases and PDF files begin, whatever their name."""
 BROKEN = re.compile("[\udc80-\udcff]")
 HAN = re.compile("[\u3400-\u9fff]")
 COMMON = re.compile("[\t\n\r -~\u00a0-\u024f\u2010-\u203b\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
@@ -119,8 +137,9 @@ def _wide(head: bytes, *, whole: bool) -> str | None:
 
 
 def _is_binary(head: bytes) -> bool:
-    """More than one byte in a hundred is a control character: random bytes have eleven, text none."""
-    return len(head) - len(head.translate(None, CONTROLS)) > len(head) / 100
+    """By its beginning, or where one byte in a hundred is a control character: random bytes have eleven, text none."""
+    controls = len(head) - len(head.translate(None, CONTROLS))
+    return head.startswith(BINARY) or controls > max(len(head) / 100, FEW)
 
 
 def _mostly_utf8(head: bytes) -> bool:

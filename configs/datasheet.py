@@ -23,9 +23,9 @@ PERSONAL = {
 }
 """What `personal` of a source did with what was found."""
 LEAKING = {
-    "drop": "Documents that share a passage with one were left out.",
-    "cut": "The sentences that they share were cut out of texts; conversations that share one were left out.",
-    "report": "Documents that share a passage with one were kept, as the recipe says.",
+    "drop": "Those documents were left out.",
+    "cut": "Those sentences were cut out of texts; conversations that hold some were left out.",
+    "report": "Those documents were kept, as the recipe says.",
     "off": "",
 }
 """What `prepare.decontaminate` did."""

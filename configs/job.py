@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from configs.errors import DataError, UnsafeArtefactError
 from configs.store import HOUSE, RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from configs.recipe import Recipe
 
 MAGIC = frozenset("*?[")
@@ -35,7 +38,8 @@ def roots_of(recipe: Recipe, recipe_path: Path) -> tuple[Path, ...]:
 
 
 def find_files(path: str, roots: tuple[Path, ...]) -> list[Path]:
-    """The files that `path` means (a file, a folder or a glob; `archive!inside` gives the archive), sorted.
+    """The files that `path` means (a file, a folder or a glob; `archive!inside` gives the archive), sorted as
+    people count: `2.txt` before `10.txt`.
 
     Raises:
         UnsafeArtefactError: the path, or a link below it, leads out of every root.
@@ -63,11 +67,25 @@ def _below(root: Path, path: str) -> list[Path]:
     if MAGIC.isdisjoint(path):
         target = root / path
         if target.is_dir():
-            return sorted(file for file in target.rglob("*") if file.is_file() and not _hidden(file, target))
+            return _sorted(file for file in target.rglob("*") if file.is_file() and not _hidden(file, target))
         return [target] if target.is_file() else []
     if Path(path).is_absolute():
-        return sorted(file for file in Path(path).parent.glob(Path(path).name) if file.is_file())
-    return sorted(file for file in root.glob(path) if file.is_file() and not _hidden(file, root))
+        return _sorted(file for file in Path(path).parent.glob(Path(path).name) if file.is_file())
+    return _sorted(file for file in root.glob(path) if file.is_file() and not _hidden(file, root))
+
+
+def natural(name: str) -> tuple[list[list[str | int]], str]:
+    """A key to sort paths by, folder by folder: figures compare as numbers, and what is equal then as text.
+
+    >>> sorted(["10.txt", "2.txt", "b/1.txt", "02.txt"], key=natural)
+    ['02.txt', '2.txt', '10.txt', 'b/1.txt']
+    """
+    pieces = (re.split(r"(\d+)", part) for part in name.split("/"))
+    return [[int(piece) if place % 2 else piece for place, piece in enumerate(part)] for part in pieces], name
+
+
+def _sorted(files: Iterable[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: natural(file.as_posix()))
 
 
 def _hidden(file: Path, root: Path) -> bool:

@@ -91,8 +91,13 @@ def _malformed(line: str, error: Exception, where: str) -> tuple[str, str, str]:
         return "last line looks cut off", where, ""
     if "\0" in line:
         return "NUL bytes", where, f"column {line.index(chr(0)) + 1}"
-    place = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-    return "malformed JSON", where, place
+    told = _told(error.msg, error.colno) if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    return "malformed JSON", where, told
+
+
+def _told(reason: str, column: int) -> str:
+    """A reason of the JSON decoder, some of which end in the middle (`Invalid control character at`), with its place."""
+    return f"column {column}: {reason.rstrip(' :').removesuffix(' at').removesuffix(' starting')}"
 
 
 # ---------------------------------------------------------------- JSON
@@ -203,7 +208,7 @@ class _Window:
 
     def trouble(self, reason: str, position: int, *, cut: bool) -> DataError:
         column = position - self.buffer.rfind("\n", 0, position)
-        what = "looks cut off" if cut else f"is not JSON: column {column}: {reason}"
+        what = "looks cut off" if cut else f"is not JSON: {_told(reason, column)}"
         return DataError(f"the file {what}", where=self.place(position))
 
     def place(self, position: int) -> str:

@@ -26,7 +26,7 @@ Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]
 Engine = Annotated[str, typer.Option("--engine", help="processes, or ray: a cluster, or a local one.")]
-PartOf = Annotated[str, typer.Option("--part", metavar="I/N", help="Do the I-th of N parts, in an array job.")]
+PartOf = Annotated[str, typer.Option("--part", metavar="I/N", help="Do part I of N, counted from 0, in an array job.")]
 KeepDropped = Annotated[bool, typer.Option("--keep-dropped", help="Write the texts that were left out.")]
 Standard = Annotated[str, typer.Option("--standard", help="tc609: also write records of TC609-5-2025-02.")]
 Trace = Annotated[bool, typer.Option("--trace", help="Walk back to the source files by their hashes.")]

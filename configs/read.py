@@ -77,7 +77,7 @@ def read_rows(
 
 
 def _member_rows(member: Member, form: str, ask: Ask, reading: Reading) -> Iterator[Row]:
-    steps = [] if form in WHOLE else [step for step in ask.records.split(".") if step]
+    steps = [] if form in WHOLE else _steps(ask.records)
     try:
         for record, position in FORMS[form](member, ask, reading):
             where = f"{member.where}:{position}" if position else member.where
@@ -90,6 +90,23 @@ def _member_rows(member: Member, form: str, ask: Ask, reading: Reading) -> Itera
         raise DataError(
             f"not {error.encoding} at byte {error.start}", where=member.where, hint="Is it cut off?"
         ) from error
+
+
+def _steps(records: str) -> list[str]:
+    """The steps of a path.
+
+    Raises:
+        DataError: a step has no name.
+    """
+    steps = records.split(".") if records else []
+    if "" in steps or "[]" in steps:
+        raise DataError(
+            f"a step without a name in {records!r}",
+            where="records",
+            hint="Steps are NAME, NAME[] or *, with a dot between them: data[].questions[]. The elements of a list at the "
+            "top are records already.",
+        )
+    return steps
 
 
 def labels_of(files: Sequence[Path]) -> dict[Path, str]:

@@ -19,6 +19,7 @@ from configs.recipe import Part
 from configs.store import HOUSE, digest_file, digest_json, verify_files, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 VERSION = "0.1.0"
@@ -127,9 +128,9 @@ def made_by(stage: str, started: float) -> Made:
     )
 
 
-def packages() -> dict[str, str]:
-    """Versions of the installed packages that can change numbers."""
-    return {name: found for name in PACKAGES if (found := _version(name))}
+def packages(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of those packages that are installed; by default of all that can change numbers."""
+    return {name: found for name in names if (found := _version(name))}
 
 
 def stale(record: Record, folder: Path, settings: dict[str, Any], inputs: dict[str, str]) -> list[str]:

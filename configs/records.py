@@ -74,6 +74,8 @@ class SourceLedger(Part):
     """Records that could not be read, by reason."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Documents that were read and left out, by reason (`duplicate`, `leak:TASK`, `too short`, `not selected` ...)."""
+    characters_left_out: dict[str, int] = Field(default_factory=dict)
+    """Characters of the documents that were dropped, and of what was cut out of others, by reason."""
     mended: dict[str, int] = Field(default_factory=dict)
     """Documents that were repaired in place, by what (`line ends`, `control characters`, `not in NFC`)."""
     documents: int = 0

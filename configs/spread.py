@@ -23,7 +23,9 @@ class How(NamedTuple):
     @property
     def processes(self) -> int:
         """How many processes to use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity"):  # a batch system's share of the machine
+            return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or os.cpu_count() or 1
 
 
 def how_to_spread(workers: int, engine: str, part: str) -> How:

@@ -140,7 +140,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         StorageError: the disk is full, read-only or not there.
     """
     content = data.encode() if isinstance(data, str) else data
-    part = _hidden(path, "part")
+    part = _hidden(path, f"{socket.gethostname()}-{os.getpid()}.part")  # the parts of an array job write the same names
     try:
         with _disk("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import DataError, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
+    from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
 Render = Callable[[Mapping[str, Any]], str]
+TAKES_APART = frozenset(
+    "batch count dictsort first groupby items join last length list map max min random reject rejectattr select "
+    "selectattr slice sum tojson unique".split()
+)
+"""Filters of Jinja that make something else of a list; the others keep it a list, or print it as it is."""
 
 
 @lru_cache(maxsize=512)
@@ -58,6 +64,58 @@ def columns_of(text: str) -> frozenset[str]:
     from jinja2 import meta
 
     return frozenset(meta.find_undeclared_variables(_environment().parse(text)) - {"row"})
+
+
+@lru_cache(maxsize=512)
+def printed_bare(text: str) -> frozenset[str]:
+    """The columns that a template prints as they are, so that a list among texts would go unnoticed.
+
+    Where it looks at a column's kind (by a test, an index, a loop, a filter such as join), the template decides. Whether
+    there is a value (`if note`, `is defined`, `is none`) says nothing about its kind.
+
+    >>> sorted(printed_bare("{{ title | trim }}: {{ a | join(', ') if a is not string else a }} {{ b[0] }}"))
+    ['title']
+    """
+    found: set[str] = set()
+    _printed(_environment().parse(text), frozenset(), found)
+    return columns_of(text) & found
+
+
+def _printed(node: nodes.Node, decided: frozenset[str], found: set[str]) -> None:
+    """Add to `found` the names that are printed at and below `node`, but those that conditions around it decide on."""
+    from jinja2 import nodes
+
+    match node:
+        case nodes.Name():
+            found |= {node.name} - decided
+            return
+        case nodes.Filter() if node.name not in TAKES_APART and node.node is not None:
+            _printed(node.node, decided, found)
+            return
+        case nodes.If() | nodes.CondExpr():
+            decided |= _judged(node.test)
+    inner = {
+        nodes.CondExpr: ("expr1", "expr2"),
+        nodes.If: ("body", "elif_", "else_"),
+        nodes.For: ("body", "else_"),
+    }.get(type(node))
+    if inner or isinstance(node, nodes.Template | nodes.Output | nodes.Concat):
+        for child in node.iter_child_nodes(only=inner):
+            _printed(child, decided, found)
+
+
+def _judged(test: nodes.Node) -> frozenset[str]:
+    """The names that a condition asks more about than whether there is a value."""
+    from jinja2 import nodes
+
+    match test:
+        case nodes.Name() | nodes.Test(name="defined" | "undefined" | "none"):
+            return frozenset()
+        case nodes.Not():
+            return _judged(test.node)
+        case nodes.And() | nodes.Or():
+            return _judged(test.left) | _judged(test.right)
+    return frozenset(name.name for name in test.find_all(nodes.Name))
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,8 @@ def about(member: Member) -> dict[str, Any]:
 def read_text(member: Member, ask: Ask, reading: Reading) -> Found:
     """The whole file is one record; with `records: lines` each line, with `records: blocks` what empty lines part.
 
+    NUL bytes, which damage leaves behind, are taken out and counted.
+
     Raises:
         DataError: `records` is something else.
     """
@@ -32,8 +34,15 @@ def read_text(member: Member, ask: Ask, reading: Reading) -> Found:
     content = as_text(member, encoding).read(ask.max_record_bytes + 1)
     if (trouble := trouble_of(content, ask, encoding)) is not None:
         reading.refuse(trouble, member.where)
-    elif content:
+    elif content := _without_nul(content, reading):
         yield {"text": content, **about(member)}, 0
+
+
+def _without_nul(text: str, reading: Reading) -> str:
+    if "\0" not in text:
+        return text
+    reading.left_out["NUL bytes"] += text.count("\0")
+    return text.replace("\0", "")
 
 
 def _pieces(member: Member, ask: Ask, reading: Reading) -> Found:
@@ -42,8 +51,8 @@ def _pieces(member: Member, ask: Ask, reading: Reading) -> Found:
             f"a text file has no {ask.records!r}", where=member.where, hint="Use `records: lines` or `records: blocks`."
         )
     found = _blocks(lines_of(member, ask, reading)) if ask.records == "blocks" else lines_of(member, ask, reading)
-    for text, number in found:
-        if text.strip():
+    for line, number in found:
+        if (text := _without_nul(line, reading)).strip():
             yield {"text": text.rstrip("\r\n"), **about(member)}, number
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 """Control characters of Unicode (category Cc) but tab, line feed, form feed, return and next line, and the byte-order mark."""
@@ -47,7 +48,6 @@ FENCES = {
     "<math": "</math>",
 }
 """How a line begins a block of code or a formula, and what ends the block."""
-OPENINGS = tuple(FENCES)
 INDENT = ("    ", "\t")
 """Lines that begin so are code as well (CommonMark 0.31, section 4.4; literal blocks of reStructuredText)."""
 CODE = r"(?P<kept>(?P<ticks>``?)(?!`).+?(?P=ticks)|\$\$.*?\$\$|\$[^$]+\$|\\\(.*?\\\)|\\\[.*?\\\]|<code\b.*?</code>)"
@@ -87,12 +87,20 @@ COOKIES = re.compile(
 LINE = 200
 """Characters of the longest line that counts as one of a table of contents."""
 SCRIPTS = re.compile(
-    r"\n[ \t]*(?:(?:Please )?(?:enable|turn on|activate) JavaScript\b[^\n]{0,200}"
-    r"|[^\n]{0,60}(?:requires? JavaScript|JavaScript (?:is|to be) (?:disabled|enabled|required))[^\n]{0,200}"
-    r"|请(?:启用|开启|打开)[^\n]{0,20}JavaScript[^\n]{0,100})(?=\n)",
+    r"\n[ \t]*(?:(?:Please|You (?:need|have|must)(?: to)?) (?:enable|turn on|activate|allow) JavaScript\b[^\n]{0,200}"
+    r"|(?:Enable|Turn on|Activate) JavaScript(?: to continue| in your (?:web )?browser)?[.!]?"
+    r"|(?:(?:It (?:looks|seems|appears)(?: like| that)?|Sorry,|Warning:) )?JavaScript (?:is|seems to be|appears to be)"
+    r"(?: currently)? (?:disabled|turned off|switched off|not enabled)(?: (?:in|on|by) your (?:web )?browser\b[^\n]{0,200}"
+    r"|[.!](?: (?:Please|You|To|For)\b[^\n]{0,200})?)?"
+    r"|(?:This|Our) (?:web ?)?(?:site|page) requires JavaScript"
+    r"(?:[.!]?|(?: enabled| to (?:be|work|function|run|display|continue)\b| in your browser|[.!] (?:Please|You)\b)[^\n]{0,200})"
+    r"|请(?:您|先)?(?:在(?:您的)?浏览器中)?(?:启用|开启|打开|允许)(?:您的|您|浏览器|的){0,3} ?JavaScript"
+    r" ?(?:功能|支持|脚本)?(?:[，,。.！!；;以并才再后然][^\n]{0,100})?"
+    r"|(?:您的|当前)?浏览器(?:未启用|已禁用|禁用了|不支持) ?JavaScript(?:[，,。.！!；;][^\n]{0,100})?)[ \t]*(?=\n)",
     re.IGNORECASE,
 )
-"""What a page says instead of its text (Raffel et al. 2020, section 2.2, drops every line that names JavaScript)."""
+"""What a page says instead of its text. Raffel et al. 2020, section 2.2, drop every line that names JavaScript, which costs
+every manual of a web framework its sentences."""
 CONTROLS = (
     "skip to content|skip to main content|skip to navigation|back to top|return to top|top of page|print this page|"
     "share this page|share this article|share on facebook|share on twitter|email this page|toggle navigation|"
@@ -161,19 +169,48 @@ def _shown(text: str) -> str:
 
 def _in_prose(text: str, marks: tuple[str, ...], mend: Callable[[str], str]) -> str:
     """Mend the lines that hold a mark and are no code."""
-    lines, end = text.split("\n"), ""
-    for number, line in enumerate(lines):
-        if end:
-            end = "" if end in line else end
+    blocks = _blocks(text)
+    begin, end = next(blocks, (len(text), len(text)))
+    parts, at = [], 0
+    for place, _ in _places(text, marks):
+        while place >= end:
+            begin, end = next(blocks, (len(text), len(text)))
+        start, stop = _line(text, place)
+        if at <= place < begin and not text.startswith(INDENT, start):
+            parts += [text[at:start], mend(text[start:stop])]
+            at = stop
+    return "".join([*parts, text[at:]])
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Begins and ends of the blocks of code, which are whole lines; one that nothing ends goes on to the end."""
+    at = 0
+    for place, opening in _places(text, tuple(FENCES)):
+        begin, end = _line(text, place)
+        closing, inner = FENCES[opening], place + len(opening)
+        if place < at or text[begin:place].strip() or text.find(closing, inner, end) >= 0:
             continue
-        bare = line.lstrip()
-        if bare.startswith(OPENINGS):
-            opening = next(mark for mark in OPENINGS if bare.startswith(mark))
-            closing = FENCES[opening]
-            end = "" if closing in bare[len(opening) :] else closing
-        if not end and not line.startswith(INDENT) and _has(line, marks):
-            lines[number] = mend(line)
-    return "\n".join(lines)
+        close = text.find(closing, inner)
+        at = _line(text, close)[1] if close >= 0 else len(text)
+        yield begin, at
+
+
+def _line(text: str, place: int) -> tuple[int, int]:
+    """Begin and end of the line around a place."""
+    end = text.find("\n", place)
+    return text.rfind("\n", 0, place) + 1, end if end >= 0 else len(text)
+
+
+def _places(text: str, marks: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Where the marks stand, in order, and which. Plain search passes over a text ten times faster than a pattern."""
+
+    def places(mark: str) -> Iterator[tuple[int, str]]:
+        place = text.find(mark)
+        while place >= 0:
+            yield place, mark
+            place = text.find(mark, place + 1)
+
+    return merge(*map(places, marks))
 
 
 def _without_markup(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.chat import Message
 from configs.errors import DataError, did_you_mean
 from configs.store import digest_bytes
-from configs.template import columns_of, template
+from configs.template import printed_bare, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,10 +65,10 @@ class _Shape(NamedTuple):
 
 
 def first_row_kinds(source: Source, row: Row) -> dict[str, bool]:
-    """Check a source's first row; for each column that is used, whether it holds a list or an object (True) or a plain value.
+    """Check a source's first row; for each column that is printed as it is, whether it holds a list or an object.
 
-    A column without a value says nothing, and is not among them; nor does a row that is not selected. The answer is the
-    same for all parts of a source.
+    A column without a value says nothing, and is not among them; nor does a row that is not selected. Columns that a
+    template takes apart are its own business. The answer is the same for all parts of a source.
 
     Raises:
         DataError: the row lacks a column, a template cannot be filled, or `messages` is no conversation.
@@ -112,9 +112,9 @@ def documents_of(
 
 
 def _columns(source: Source) -> list[str]:
-    """The columns that the templates ask for by name."""
+    """The columns that the templates print as they are."""
     given = (source.text, source.prompt, source.answer, source.chosen, source.rejected, source.group)
-    return sorted({column for text in given if text for column in columns_of(text)})
+    return sorted({column for text in given if text for column in printed_bare(text)})
 
 
 def is_selected(source: Source, row: Row) -> bool:

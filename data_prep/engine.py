@@ -7,7 +7,9 @@ engine gives the same bytes. A process that dies is replaced once; a shard that 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from configs.base import one_of_many
 from configs.errors import StorageError
@@ -55,18 +57,28 @@ def work_through(what: str, works: Sequence[Work], how: How) -> bool:
         StorageError: a shard's process died twice.
         SectorLMError: whatever a shard raises; the shards that were finished stay.
     """
-    open_works = [work for work in works if not work.is_done()]
+    open_works = list(_open(works))
     mine = open_works
     if how.part is not None:
         number, of = how.part
         chosen = {id(work) for work in works[number::of]}
         mine = [work for work in open_works if id(work) in chosen]
     if mine:
-        with track(what, sum(work.size for work in works), "bytes") as bar:
-            bar.resume(sum(work.size for work in works) - sum(work.size for work in open_works))
+        done = sum(work.size for work in works) - sum(work.size for work in open_works)
+        with track(what, done + sum(work.size for work in mine), "bytes") as bar:
+            bar.resume(done)
             for work in _engine(mine, how)(mine, how):
                 bar.advance(work.size)
     return len(mine) == len(open_works)
+
+
+def _open(works: Sequence[Work]) -> Iterator[Work]:
+    """Those that are not done; what is done is compared with its digests, which takes a while for a large corpus."""
+    with track("looking at finished shards", sum(work.size for work in works), "bytes") as bar:
+        for work in works:
+            if not work.is_done():
+                yield work
+            bar.advance(work.size)
 
 
 def _engine(works: Sequence[Work], how: How) -> Callable[[Sequence[Work], How], Iterator[Work]]:
@@ -89,51 +101,84 @@ def _do(work: Work) -> None:
 
 
 def _get_ready() -> None:
-    """A worker process: the signals of a terminal are its parent's business, and it uses one core."""
-    import signal
+    """A worker process: it uses one core, and ends with its parent, even one that was killed and could say nothing."""
+    from threading import Thread
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(QUIET_LIBRARIES)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    if (parent := parent_process()) is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _in_processes(works: Sequence[Work], how: How) -> Iterator[Work]:
+    """The largest first. Where a process dies, the shards it may have died of are tried alone; the others go on together."""
     from concurrent.futures.process import BrokenProcessPool
 
-    left = list(works)
+    waiting = deque(sorted(works, key=lambda work: -work.size))
+    while waiting:
+        running: list[Work] = []
+        try:
+            yield from _pooled(waiting, running, how.processes)
+        except BrokenProcessPool:
+            for work in running:
+                yield from _alone(work)
+
+
+def _alone(work: Work) -> Iterator[Work]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    if work.is_done():
+        yield work
+        return
     try:
-        for work in _pooled(works, how.processes):
-            left.remove(work)
-            yield work
-    except BrokenProcessPool:
-        for work in left:  # one at a time now, so that the one that kills its process is known
-            if work.is_done():
-                yield work
-                continue
-            try:
-                yield from _pooled([work], 1)
-            except BrokenProcessPool as error:
-                raise StorageError(DIED, where=work.name, hint=DIED_HINT) from error
+        yield from _pooled(deque([work]), [], 1)
+    except BrokenProcessPool as error:
+        raise StorageError(DIED, where=work.name, hint=DIED_HINT) from error
 
 
-def _pooled(works: Sequence[Work], workers: int) -> Iterator[Work]:
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+def _pooled(waiting: deque[Work], running: list[Work], workers: int) -> Iterator[Work]:
+    """Work off `waiting` in a pool of processes; `running` holds what they have in hand."""
+    from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
     from multiprocessing import get_context
 
     context = get_context("spawn")  # a fork would copy locks that tokenizers and numpy hold
-    pool = ProcessPoolExecutor(min(workers, len(works)), context, _get_ready)
+    pool = ProcessPoolExecutor(min(workers, len(waiting)), context, _get_ready)
+    started: dict[Any, Work] = {}
     try:
-        started = {pool.submit(_do, work): work for work in sorted(works, key=lambda work: -work.size)}
-        for future in as_completed(started):
-            future.result()
-            yield started[future]
+        while waiting or started:
+            while waiting and len(started) < workers:
+                running.append(waiting.popleft())
+                with _signals_held():
+                    started[pool.submit(_do, running[-1])] = running[-1]
+            for future in wait(started, return_when=FIRST_COMPLETED).done:
+                future.result()
+                work = started.pop(future)
+                running.remove(work)
+                yield work
     except BaseException:
-        for process in list(
-            getattr(pool, "_processes", {}).values()
-        ):  # what is half-done is worth nothing: do not wait
+        for process in list((pool._processes or {}).values()):  # what is half-done is worth nothing: do not wait
             process.terminate()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal: those that are started here never hear it, as they inherit this mask."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_ray(works: Sequence[Work], how: How) -> Iterator[Work]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from configs.errors import RecipeError
 from configs.store import written_whole
-from data_prep.ledger import Account
-from data_prep.library import text_batches
+from data_prep.documents import Document
+from data_prep.ledger import EXCLUDED, Account, line_with_text
+from data_prep.library import text_batches, turns_of
+from data_prep.rows import LATE
 from data_prep.standard import Edition, StandardDocument, write_tc609
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 DROPPED = "dropped-texts.jsonl"
 STANDARDS = ("tc609",)
+MADE = re.compile(r"~(reading|(articles|table):\d+)$")
+"""How the place of a document ends that rules made (data_prep/compose.py)."""
 
 
 def check_standard(standard: str) -> None:
@@ -53,30 +58,43 @@ def export(
 def write_dropped_texts(root: Path, works: Sequence[TokenWork]) -> Path:
     """Every document that was read and then left out, with its text and the reason, as JSON Lines.
 
-    What the policy on personal data left out is not there: its text is stored nowhere.
+    What the policy on personal data or a removal request left out is not there.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     path = root / DROPPED
     with written_whole(path) as file:
+        late = _late(root)
         for work in works:
-            reasons = _reasons(work)
+            with (work.read / "unusable.jsonl").open(encoding="utf-8") as unusable:
+                file.writelines(unusable)
+            reasons = _reasons(work) | late
             for batch in text_batches(work.read):
                 for identity, where, _, text, turns, rejected in zip(*batch.values(), strict=True):
-                    if (identity, where) in reasons:
-                        line = {"id": identity, "source": work.source.name, "where": where}
-                        line |= {"reason": reasons[identity, where], "text": text}
-                        line |= {"messages": json.loads(turns)} if turns else {}
-                        line |= {"rejected": rejected} if rejected else {}
-                        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    reason = reasons.get((identity, where), EXCLUDED)
+                    if reason != EXCLUDED:
+                        document = Document(identity, work.source.name, where, text, turns_of(turns), rejected)
+                        file.write(line_with_text(document, reason))
     return path
 
 
 def _reasons(work: TokenWork) -> dict[tuple[str, str], str]:
-    path = work.target / "dropped.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return {(line["id"], line["where"]): line["reason"] for line in map(json.loads, lines)}
+    """Why documents of a shard were left out, by id and place."""
+    return _told(work.target / "dropped.jsonl")
+
+
+def _late(root: Path) -> dict[tuple[str, str], str]:
+    """What was left out when the shards were put together, which no shard knows of."""
+    return _told(root / "corpus/dropped.jsonl", LATE)
+
+
+def _told(path: Path, only: str = "") -> dict[tuple[str, str], str]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8") as file:
+        lines = (json.loads(line) for line in file if only in line)
+        return {(it["id"], it["where"]): it["reason"] for it in lines if only in ("", it["reason"])}
 
 
 def write_standard(root: Path, works: Sequence[TokenWork], corpus: Corpus) -> Written:
@@ -85,18 +103,17 @@ def write_standard(root: Path, works: Sequence[TokenWork], corpus: Corpus) -> Wr
     Raises:
         StorageError: the disk is full or read-only.
     """
-    return write_tc609(root, _standard_documents(works), Edition(corpus.content(), corpus.made.finished))
+    return write_tc609(root, _standard_documents(works, _late(root)), Edition(corpus.content(), corpus.made.finished))
 
 
-def _standard_documents(works: Sequence[TokenWork]) -> Iterator[StandardDocument]:
+def _standard_documents(works: Sequence[TokenWork], late: dict[tuple[str, str], str]) -> Iterator[StandardDocument]:
     for work in works:
-        gone = _reasons(work)
+        gone = _reasons(work) | late
         for kept in work.kept(Account(work.source.name)):
             document = kept.document
             if (document.id, document.where) in gone:  # too long for a row
                 continue
-            made = "~" in document.where.rpartition("!")[2]
-            related = (document.group,) if made and document.group else ()
+            made = MADE.search(document.where) is not None
             yield StandardDocument(
                 document.id,
                 document.where,
@@ -104,6 +121,6 @@ def _standard_documents(works: Sequence[TokenWork]) -> Iterator[StandardDocument
                 document.text,
                 document.messages,
                 document.rejected,
-                related,
+                (kept.parent,) if kept.parent != document.id else (),
                 made,
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from configs.errors import DataError, SectorLMError
 from configs.forms import kind_of
 from configs.progress import say
-from configs.reading import Reading
+from configs.reading import Reading, encodes
 from configs.records import SourceLedger
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
     from configs.recipe import Receipt, Source
     from configs.records import Corpus
+    from data_prep.documents import Document
 
 EXCLUDED = "excluded"
 """The reason that a removal request gives."""
+MANY = 10_000
+"""Lines of dropped.jsonl that are held in memory."""
 SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost")
-COUNTERS = ("dropped", "mended", "composed", "exercises", "languages", "personal")
+COUNTERS = ("dropped", "left_out", "mended", "composed", "exercises", "languages", "personal")
 
 
 class _Booked(Reading):
@@ -49,6 +52,8 @@ class Account:
     source: str
     reading: Reading = field(init=False)
     dropped: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Characters of what was dropped or cut out, by reason."""
     mended: Counter[str] = field(default_factory=Counter)
     composed: Counter[str] = field(default_factory=Counter)
     exercises: Counter[str] = field(default_factory=Counter)
@@ -65,18 +70,24 @@ class Account:
     repeats: float = 1.0
     lines: list[str] = field(default_factory=list)
     """Lines of dropped.jsonl that are not written yet."""
+    sink: Path | None = None
+    """The dropped.jsonl that takes them when there are many."""
 
     def __post_init__(self) -> None:
         self.reading = _Booked(self)
 
-    def drop(self, reason: str, where: str, identity: str = "") -> None:
-        """Leave a row out for a reason."""
+    def drop(self, reason: str, where: str, identity: str = "", *, characters: int = 0, detail: str = "") -> None:
+        """Leave a row, or a document of so many characters, out for a reason."""
         self.dropped[reason] += 1
-        self.note({"id": identity, "where": where, "reason": reason})
+        if characters:
+            self.left_out[reason] += characters
+        self.note({"id": identity, "where": where, "reason": reason} | ({"detail": detail} if detail else {}))
 
     def note(self, line: dict[str, str]) -> None:
-        """Keep a line for dropped.jsonl; call `write_lines` before there are many."""
+        """Keep a line for dropped.jsonl."""
         self.lines.append(json.dumps({"source": self.source, **line}, ensure_ascii=False) + "\n")
+        if self.sink is not None and len(self.lines) >= MANY:
+            write_lines(self.sink, [self])
 
     def counts(self) -> dict[str, Any]:
         """All figures as plain data, for shard.json."""
@@ -108,7 +119,7 @@ class Account:
                 hint="This is a fault of SectorLM: please report it with the recipe.",
             )
         figures: dict[str, Any] = {name: getattr(self, name) for name in SUMS}
-        figures |= {name: _sorted(getattr(self, name)) for name in COUNTERS}
+        figures |= {name: _sorted(getattr(self, name)) for name in COUNTERS if name != "left_out"}
         return SourceLedger(
             name=source.name,
             channel=source.channel,
@@ -125,6 +136,7 @@ class Account:
             encodings=_sorted(self.reading.encodings),
             dialects=_sorted(self.reading.dialects),
             left_out=_sorted(self.reading.left_out),
+            characters_left_out=_sorted(self.left_out),
             notes=dict(sorted(self.reading.notes.items())),
             refused=_sorted(self.reading.refused),
             tokens_train=self.tokens_train,
@@ -201,6 +213,15 @@ def write_lines(path: Path, accounts: Iterable[Account]) -> None:
             account.lines.clear()
 
 
+def line_with_text(document: Document, reason: str) -> str:
+    """A document that was left out, as a line of JSON that a recipe can read again."""
+    line: dict[str, Any] = {"id": document.id, "source": document.source, "where": document.where, "reason": reason}
+    line |= {"messages": [it._asdict() for it in document.messages]} if document.messages else {"text": document.text}
+    line |= {"rejected": document.rejected} if document.rejected else {}
+    told = json.dumps(line, ensure_ascii=False)
+    return (told if encodes(told) else json.dumps(line)) + "\n"
+
+
 def excluded_ids(path: Path) -> set[str]:
     """Ids of the documents that a dropped.jsonl names as excluded."""
     with path.open(encoding="utf-8") as file:
@@ -234,7 +255,7 @@ def check_receipt(corpus: Corpus, limits: Receipt) -> None:
         raise DataError(
             "the receipt breaks its limits:\n  " + "\n  ".join(problems),
             where=corpus.name,
-            hint="dropped.jsonl names every document that was left out; mend the source, or change `prepare: {receipt: ...}`.",
+            hint="The lines above count what was left out, and why. Mend the source, or change `prepare: {receipt: ...}`.",
         )
 
 
@@ -245,17 +266,22 @@ def _broken(what: str, value: float, limit: float | None, sign: int) -> str:
 
 
 def tell(corpus: Corpus) -> None:
-    """Print what became of each source, one line each, and the sum: the data receipt."""
+    """Print what became of each source: the data receipt."""
     for source in corpus.sources:
-        left_out = ", ".join(f"{reason} {count:,}" for reason, count in (source.dropped | source.refused).items())
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in (source.dropped | source.refused).items())
         composed = f" and {sum(source.composed.values()):,} composed" if source.composed else ""
-        personal = sum(source.personal.values())
-        say(
-            f"  {source.name}: {source.rows:,} rows{composed}, {source.documents:,} kept{f' ({left_out})' if left_out else ''}, "
-            f"{source.tokens:,} tokens{f', {source.truncated + source.lost:,} lost' if source.truncated + source.lost else ''}"
-            f"{f', {source.repeats:.2f} times' if source.repeats != 1 else ''}"
-            f"{f', {personal:,} pieces of personal data' if personal else ''}"
-        )
+        left_out = f" ({reasons})" if reasons else ""
+        say(f"  {source.name}: {source.rows:,} rows{composed}, {source.documents:,} kept{left_out}")
+        figures = {
+            "tokens": source.tokens,
+            "supervised": source.supervised,
+            "masked": source.tokens - source.supervised,
+            "lost": source.truncated + source.lost,
+            "characters left out": sum(source.characters_left_out.values()),
+            "pieces of personal data": sum(source.personal.values()),
+        }
+        told = ", ".join(f"{count:,} {name}" for name, count in figures.items() if count)
+        say(f"    {told or 'no tokens'}{f', seen {source.repeats:.2f} times a pass' if source.repeats != 1 else ''}")
     say(
         f"corpus: {corpus.documents:,} documents, {corpus.tokens_train:,} training tokens in {corpus.rows_train:,} rows "
         f"({corpus.supervised_train:,} supervised, {corpus.padding_train:.1%} padding), "

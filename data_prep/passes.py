@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.base import base_folder, tokenizer_digest
@@ -15,7 +16,7 @@ from data_prep.ledger import Ledger
 from data_prep.library import Library
 from data_prep.read import ReadWork, first_kinds, read_settings
 from data_prep.settle import Settled, settle
-from data_prep.shards import filled, folder_of, is_complete, key_of_work, page_of, plan_shards, sign
+from data_prep.shards import filled, folder_of, is_complete, key_of_work, page_of, plan_shards, remove_beyond, sign
 from data_prep.tokenise import TokenWork
 
 if TYPE_CHECKING:
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
     from configs.spread import How
     from data_prep.engine import Work
     from data_prep.shards import Shard
+
+
+READING = (
+    "ftfy",
+    "opencc-python-reimplemented",
+    "pypdfium2",
+    "python-docx",
+    "openpyxl",
+    "pyarrow",
+    "datasets",
+    "numpy",
+)
+"""Packages whose versions can change what is read."""
+TOKENISING = ("transformers", "tokenizers", "jinja2", "numpy")
+"""Packages whose versions can change what becomes of it; gigatoken gives the same ids or is not used."""
 
 
 class Worked(NamedTuple):
@@ -67,8 +83,17 @@ def work(job: Job, inputs: dict[str, str], how: How) -> Worked:
         PartDoneError: this process did its part of a pass, and others have not done theirs.
         SectorLMError: whatever a shard raises, or a source has too many rows that cannot be used; finished shards stay.
     """
+    if how.part is None:
+        return _work(job, inputs, how)
+    with only_one(job.folder.shards / f"part-{how.part[0]}"):  # a part that was started twice waits for itself
+        return _work(job, inputs, how)
+
+
+def _work(job: Job, inputs: dict[str, str], how: How) -> Worked:
     recipe = job.recipe
     shards = plan_shards(recipe.corpora, job.roots)
+    if how.part is None:
+        remove_beyond(job.folder.shards, len(shards))
     index = leak_index(job, inputs)
     library = read_pass(job, shards, how, leaks=index is not None)
     ledger = Ledger(recipe.corpora)
@@ -91,13 +116,14 @@ def read_pass(job: Job, shards: Sequence[Shard], how: How, *, leaks: bool) -> Li
     index_key = page_of(index)["key"] if index else ""
     kinds: dict[str, dict[str, bool]] = {}
     works = []
+    program = [packages(READING), unicodedata.unidata_version, _code()]
     for shard in shards:
         source = sources[shard.source]
         if shard.source not in kinds:
             kinds[shard.source] = first_kinds(
                 source, [it for it in shards if it.source == shard.source], recipe.prepare
             )
-        settings = [read_settings(source, recipe.prepare, recipe.seed), kinds[shard.source], index_key, _code()]
+        settings = [read_settings(source, recipe.prepare, recipe.seed), kinds[shard.source], index_key, program]
         target, key = folder_of(root, "read", shard), key_of_work(shard, settings)
         works.append(ReadWork(shard, source, recipe.prepare, recipe.seed, kinds[shard.source], index, target, key))
     _through("reading", works, how)
@@ -116,11 +142,12 @@ def token_pass(job: Job, shards: Sequence[Shard], library: Library, settled: Set
     sources = {source.name: source for source in recipe.corpora}
     tokenizer = base_folder(recipe.base, job.roots, weights=False)
     prepare = recipe.prepare
-    settings = [prepare.form, prepare.sequence_length, prepare.overlong, prepare.min_chars, tokenizer_digest(tokenizer)]
+    wanted = [prepare.form, prepare.sequence_length, prepare.overlong, prepare.min_chars, prepare.decontaminate]
+    settings = [wanted, tokenizer_digest(tokenizer), packages(TOKENISING), _code()]
     works = []
     for place, shard in enumerate(shards):
         verdicts, read = settled.shards[place], library.folders[place]
-        made_from = [settings, page_of(read)["key"], verdicts.digest(), packages(), _code()]
+        made_from = [settings, page_of(read)["key"], verdicts.digest()]
         target = folder_of(root, "tokens", shard)
         key = key_of_work(shard, made_from)
         source = sources[shard.source]

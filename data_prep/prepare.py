@@ -17,8 +17,9 @@ from configs.progress import say
 from configs.read import digest_files
 from configs.records import Corpus, flat, made_by, stale
 from configs.spread import How
-from configs.store import crash_point, digest_json, files_of, staged
+from configs.store import crash_point, digest_json, files_of, only_one, staged
 from configs.taint import mark_tainted, tainted_runs, tell_tainted
+from data_prep.exclude import exclusion
 from data_prep.exports import check_standard, export
 from data_prep.ledger import check_receipt, excluded_ids, tell
 from data_prep.passes import PartDoneError, Worked, work
@@ -53,12 +54,13 @@ def prepare(
             the receipt is broken.
         UnsafeArtefactError: an archive or a file that is not safe to open.
         StorageError: the disk is full or read-only, or a worker process died twice.
-        RecipeError: a rule has no such name, or `standard` is not known.
+        RecipeError: a rule has no such name, a removal request means nothing, or `standard` is not known.
     """
     started = time.monotonic()
     check_licences(job.recipe)
     check_rules([*job.recipe.prepare.rules, *(name for source in job.recipe.corpora for name in source.rules)])
     check_standard(standard)
+    exclusion(job.recipe.prepare.exclude)
     settings, inputs = fingerprint(job)
     corpus = _kept(job, settings, inputs)
     if corpus is not None and not (keep_dropped or standard):
@@ -67,9 +69,11 @@ def prepare(
         worked = work(job, inputs, how)
     except PartDoneError:
         return None
-    corpus = corpus or _merged(job, worked, started, settings, inputs)
-    for line in export(job.folder.root, worked.tokens, corpus, keep_dropped=keep_dropped, standard=standard):
-        say(line)
+    with only_one(job.folder.shards / "corpus"):  # the last parts of an array job may come here together
+        corpus = corpus or (_kept(job, settings, inputs) if how.part else None)
+        corpus = corpus or _merged(job, worked, started, settings, inputs)
+        for line in export(job.folder.root, worked.tokens, corpus, keep_dropped=keep_dropped, standard=standard):
+            say(line)
     return corpus
 
 

@@ -119,22 +119,22 @@ def _book_late_copies(part: _Part, account: Account) -> None:
     gone = np.flatnonzero(~part.keep_K)
     if not len(gone):
         return
-    wheres, ids = part.column("where"), part.column("id")
+    wheres, ids, sizes = part.column("where"), part.column("id"), part.column("characters")
     for number in gone.tolist():
-        account.drop(LATE, str(wheres[number]), str(ids[number]))
+        account.drop(LATE, str(wheres[number]), str(ids[number]), characters=int(sizes[number]))
     account.documents -= len(gone)
     for name in ("characters", "tokens", "supervised"):
         setattr(account, name, getattr(account, name) - int(part.column(name)[gone].sum()))
 
 
 def _refuse_overlap(parts: Sequence[_Part]) -> None:
-    sides: list[set[bytes]] = []
+    sides = []
     for wanted in (True, False):
-        found = [part.column("digest")[part.keep_K & (part.column("held") == wanted)] for part in parts]
-        sides.append({bytes(digest, "ascii") for own in found for digest in own})
-    if both := sides[0] & sides[1]:
+        found = [part.column("digest")[part.keep_K & (part.column("held") == wanted)].astype("S32") for part in parts]
+        sides.append(np.concatenate([np.empty(0, "S32"), *found]))
+    if both := len(np.intersect1d(sides[0], sides[1])):
         raise SectorLMError(
-            f"{len(both)} texts stand in training and in validation",
+            f"{both} texts stand in training and in validation",
             hint="This is a fault of SectorLM: please report it with the recipe.",
         )
 
@@ -200,7 +200,7 @@ def _pieces(parts: Sequence[_Part]) -> Pieces:
     tables, helds = [np.empty((0, 4), np.int64)], [np.empty(0, bool)]
     ids, places = [np.empty(0, "S16")], [np.empty(0, np.int64)]
     for part, start_K in _moved(parts):
-        own = np.load(part.folder / "pieces.npy")
+        own = np.fromfile(part.folder / "pieces.bin", np.int64).reshape(-1, 4)
         own = own[part.keep_K[own[:, 0]]]
         number = own[:, 0]
         offset = own[:, 1] - part.column("start")[number]

@@ -15,6 +15,7 @@ import numpy as np
 
 from configs.progress import say, track
 from configs.store import crash_point
+from data_prep.exclude import TEXT
 from data_prep.leaks import SourceLeaks, coverage, judge, occurrences, passage_of, tell_source, tell_tasks, without
 from data_prep.ledger import EXCLUDED
 from data_prep.near import Overlap, near_duplicates
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from data_prep.leaks import Leaks
     from data_prep.library import Library
 
-COLUMNS = ("parent", "digest", "digest2", "key", "place", "draw", "characters", "is_text", "source")
+SHOWN = 5
+"""Ids that are printed."""
+ORPHAN = "made from a duplicate"
+"""The reason for exercises whose text another text stands in for: they have no side of the split to go to."""
+COLUMNS = ("id", "parent", "digest", "digest2", "key", "place", "draw", "characters", "is_text", "source")
 
 
 class Touched(NamedTuple):
@@ -70,13 +75,16 @@ class _Judge:
     def drop(self, reason: str, which_D: np.ndarray) -> None:
         self.reason_D[which_D & self.alive] = self.code(reason)
 
+    def has(self, *reasons: str) -> np.ndarray:
+        """bool [D]: the documents that are out for one of these."""
+        return np.isin(self.reason_D, [self.code(reason) for reason in reasons])
+
 
 def settle(recipe: Recipe, library: Library, index: LeakIndex | None) -> Settled:
     """Decide over all documents: exclusions, quality, duplicates, leaks, limits, boilerplate, split."""
     columns, prepare = library.columns(*COLUMNS), recipe.prepare
     found = _Judge(library.count)
-    excluded = [int(name, 16) for name in prepare.exclude if not name.startswith("text:")]
-    found.drop(EXCLUDED, np.isin(columns["parent"], np.array(excluded, np.uint64)))
+    found.drop(EXCLUDED, _excluded(recipe, columns))
     _drop_poor(found, recipe, library)
     found.drop("duplicate", _later_copies(columns, found.alive))
     if prepare.near_duplicates is not None:
@@ -84,22 +92,40 @@ def settle(recipe: Recipe, library: Library, index: LeakIndex | None) -> Settled
         prose_D = found.alive & columns["is_text"]
         near_D = near_duplicates(library.signatures, prose_D, prepare.near_duplicates, Overlap(library.content))
         found.drop("near-duplicate", near_D >= 0)
+    found.drop(ORPHAN, _orphans(columns, found))
+    if prepare.decontaminate != "drop":  # documents that leak stay and count, unless they are dropped
+        _limit(found, recipe, columns)
     leaks, touched = _leaks(found, library, index)
     _settle_leaks(found, leaks, recipe, library, index)
-    found.drop("over max_documents", beyond_limits(recipe.corpora, columns["source"], columns["draw"], found.alive))
+    _limit(found, recipe, columns)
     cuts: list[np.ndarray] = [np.empty((0, 2), np.uint64)] * len(library.folders)
     if prepare.repeated_passages is not None:
         cuts = boilerplate(library.passages(), found.alive & columns["is_text"], prepare.repeated_passages)
     general_D = np.array([source.channel == "general" for source in recipe.corpora])[columns["source"]]
     held_D = held_out(columns["key"], columns["place"], general_D, found.alive, prepare.validation)
     crash_point("prepare.settled")
-    cutting = prepare.decontaminate == "cut"
     shards = []
     for shard, (own, passages) in enumerate(zip(leaks, cuts, strict=True)):
         part = library.slice_of(shard)
-        spans = own.spans if cutting else own.spans[:0]
-        shards.append(Verdicts(found.reasons, found.reason_D[part], held_D[part], passages, spans, found.leak_D[part]))
+        verdicts_D = (found.reason_D[part], held_D[part], passages, own.spans, found.leak_D[part])
+        shards.append(Verdicts(found.reasons, *verdicts_D))
     return Settled(shards, touched)
+
+
+def _limit(found: _Judge, recipe: Recipe, columns: dict[str, np.ndarray]) -> None:
+    found.drop("over max_documents", beyond_limits(recipe.corpora, columns["source"], columns["draw"], found.alive))
+
+
+def _excluded(recipe: Recipe, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """The documents that are asked for by their ids, and what was made from them."""
+    wanted = {name: int(name, 16) for name in recipe.prepare.exclude if not name.startswith(TEXT)}
+    numbers = np.array(list(wanted.values()), np.uint64)
+    there = np.isin(numbers, columns["parent"]) | np.isin(numbers, columns["id"])
+    if missing := [name for name, is_there in zip(wanted, there.tolist(), strict=True) if not is_there]:
+        say(
+            f"  prepare.exclude: {len(missing):,} of {len(wanted):,} ids are of no document here: {', '.join(missing[:SHOWN])}"
+        )
+    return np.isin(columns["parent"], numbers) | np.isin(columns["id"], numbers)
 
 
 def _drop_poor(found: _Judge, recipe: Recipe, library: Library) -> None:
@@ -109,10 +135,8 @@ def _drop_poor(found: _Judge, recipe: Recipe, library: Library) -> None:
         if part.start == part.stop:
             continue
         codes = verdicts(library.statistics(shard), thresholds_of(recipe.prepare, recipe.corpora[source]))
-        for code in np.unique(codes[codes > 0]).tolist():
-            which_D = np.zeros(library.count, bool)
-            which_D[part] = codes == code
-            found.drop(RULES[code - 1].name, which_D)
+        reasons = np.array([0, *(found.code(rule.name) for rule in RULES)], np.int16)[codes]
+        found.reason_D[part] = np.where(found.reason_D[part] == 0, reasons, found.reason_D[part])
 
 
 def _later_copies(columns: dict[str, np.ndarray], alive_D: np.ndarray) -> np.ndarray:
@@ -125,6 +149,13 @@ def _later_copies(columns: dict[str, np.ndarray], alive_D: np.ndarray) -> np.nda
     later_D = np.zeros(len(alive_D), bool)
     later_D[alive[order[same]]] = True
     return later_D
+
+
+def _orphans(columns: dict[str, np.ndarray], found: _Judge) -> np.ndarray:
+    """Exercises whose text is out as a copy: their group is not that of the text that stays, nor need be its side."""
+    copies_D = found.has("duplicate", "near-duplicate")
+    gone = np.setdiff1d(columns["id"][copies_D], columns["id"][found.alive])
+    return np.asarray(np.isin(columns["parent"], gone) & (columns["id"] != columns["parent"]))
 
 
 # ---------------------------------------------------------------- leaks

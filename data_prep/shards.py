@@ -1,8 +1,8 @@
 """The unit of work: a shard is some files of one source, or a part of a large one, and has a folder for what is made of it.
 
     runs/NAME/shards/read/00003/       texts.arrow  columns.arrow  signatures.bin ...  shard.json
-    runs/NAME/shards/settled/          what was decided over all documents
-    runs/NAME/shards/tokens/00003/     tokens.bin  supervised.bin  documents.arrow  pieces.npy  shard.json
+    runs/NAME/shards/leaks/            the index of all test items
+    runs/NAME/shards/tokens/00003/     tokens.bin  supervised.bin  documents.arrow  pieces.bin  shard.json
 
 Shards depend on the recipe and its files, never on the number of workers. `shard.json` is written last: it names what
 the shard was made from (`key`) and vouches for its files, so a shard whose key and files are right is never done again.
@@ -17,7 +17,7 @@ from configs.errors import DataError
 from configs.job import find_files
 from configs.read import digest_files, labels_of
 from configs.spans import Span, spans_of
-from configs.store import canonical_json, digest_json, files_of, staged, verify_files
+from configs.store import canonical_json, digest_json, files_of, remove_folder, staged, verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,8 +80,10 @@ def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shar
     """
     shards: list[Shard] = []
     for source in sources:
-        for path in paths_of(source):
-            for spans, labels, digests in _groups(source, path, roots):
+        found = [(path, [] if path.startswith(HUB) else find_files(path, roots)) for path in paths_of(source)]
+        known = _labels([files for _, files in found])
+        for path, files in found:
+            for spans, labels, digests in _groups(source, path, files, known):
                 shards.append(Shard(len(shards), source.name, path, spans, labels, digests))
     return shards
 
@@ -89,13 +91,18 @@ def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shar
 _Group = tuple[tuple[Span, ...], tuple[str, ...], tuple[str, ...]]
 
 
-def _groups(source: Source, path: str, roots: tuple[Path, ...]) -> Iterator[_Group]:
+def _labels(found: Sequence[Sequence[Path]]) -> dict[Path, str]:
+    """Short names of a source's files, path by path; longer ones where files of two paths would have the same."""
+    labels = {file: label for files in found for file, label in labels_of(files).items()}
+    return labels if len(set(labels.values())) == len(labels) else labels_of(list(labels))
+
+
+def _groups(source: Source, path: str, files: Sequence[Path], labels: Mapping[Path, str]) -> Iterator[_Group]:
     """Spans of consecutive files that make up about SHARD_BYTES, with their labels and digests."""
     if path.startswith(HUB):
         yield (), (), ()
         return
-    files = find_files(path, roots)
-    labels, digests = labels_of(files), _digests(files)
+    digests = _digests(files)
     group: list[Span] = []
     size = 0
     for file in files:
@@ -123,6 +130,17 @@ def _grouped(group: Sequence[Span], labels: Mapping[Path, str], digests: Mapping
 def folder_of(root: Path, state: str, shard: Shard) -> Path:
     """Where `state` (`read` or `tokens`) of a shard lies."""
     return root / state / f"{shard.number:05d}"
+
+
+def remove_beyond(root: Path, shards: int) -> None:
+    """Remove what an earlier plan of more shards left; call it where no other process works on shards.
+
+    Raises:
+        StorageError: a folder cannot be removed.
+    """
+    for folder in sorted(root.glob("*/[0-9]*")):
+        if folder.name.isdecimal() and int(folder.name) >= shards:
+            remove_folder(folder)
 
 
 def key_of_work(shard: Shard, settings: Sequence[Any]) -> str:

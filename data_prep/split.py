@@ -26,7 +26,9 @@ def beyond_limits(
     for place, source in enumerate(sources):
         if source.max_documents is not None:
             own = np.flatnonzero(alive_D & (source_D == place))
-            beyond_D[own[np.argsort(draw_D[own], kind="stable")[source.max_documents :]]] = True
+            draws = np.unique(draw_D[own])  # a text and the exercises made from it share theirs
+            if len(draws) > source.max_documents:
+                beyond_D[own] = draw_D[own] >= draws[source.max_documents]
     return beyond_D
 
 

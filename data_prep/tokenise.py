@@ -2,7 +2,7 @@
 
 tokens.bin, supervised.bin    the documents side by side
 documents.arrow               one line for each, with its place in tokens.bin
-pieces.npy                    int64 [P, 4] = (document, start, length, supervised): runs that fit into a row
+pieces.bin                    int64 [P, 4] = (document, start, length, supervised): runs that fit into a row
 dropped.jsonl                 documents that were left out here or by the verdict
 """
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from configs.store import digest_bytes
 from data_prep.documents import Document
 from data_prep.gigatokens import sampled
-from data_prep.leaks import without
+from data_prep.leaks import passage_of, without
 from data_prep.ledger import Account, write_lines
 from data_prep.library import Library, text_batches, turns_of
 from data_prep.pack import cut
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from configs.recipe import Prepare, Source
 
 ONLY_BOILERPLATE = "only boilerplate"
+LINES = 1 << 13
+"""Documents whose lines are written at once: a shard that is one archive may have millions."""
 DOCUMENTS = pa.schema(
     [
         ("id", pa.large_string()),
@@ -60,7 +62,7 @@ class Verdicts(NamedTuple):
     passages_P: np.ndarray
     """uint64 [P, 2] = (document, hash of a passage): what is cut out as boilerplate."""
     spans_S: np.ndarray
-    """int32 [S, 3] = (document, first unit, units): what is cut out as leaks; empty where such documents go as a whole."""
+    """int32 [S, 3] = (document, first unit, units): what documents share with test items."""
     leak_D: np.ndarray
     """int16 [D], place of the reason to give where a cut of leaks leaves too little; 0 where nothing leaks."""
 
@@ -116,10 +118,13 @@ class TokenWork(NamedTuple):
                     fitting = fit(encoded, self.prepare.sequence_length, self.prepare.overlong)
                     account.lost += fitting.lost
                     if fitting.reason:
-                        account.drop(fitting.reason, kept.document.where, kept.document.id)
+                        size = len(kept.document.content)
+                        account.drop(fitting.reason, kept.document.where, kept.document.id, characters=size)
                     else:
                         writer.write(kept, fitting)
                         _book(account, fitting)
+                    if len(account.lines) >= LINES:
+                        write_lines(folder / "dropped.jsonl", [account])
                 write_lines(folder / "dropped.jsonl", [account])
             sign(folder, self.key, {**account.counts(), "slow": slow, "vocabulary": encoder.vocabulary})
 
@@ -147,42 +152,45 @@ class TokenWork(NamedTuple):
     def kept(self, account: Account) -> Iterator[Kept]:
         """The documents that stay, without what is cut out of them."""
         library = Library([self.read], [0])
-        columns = library.columns("digest", "digest2", "language", "personal") if library.count else {}
+        columns = library.columns("digest", "digest2", "parent", "language", "personal") if library.count else {}
         cuts = _cuts(self.verdicts)
         number = -1
         for batch in text_batches(self.read):
             for identity, where, group, text, turns, rejected in zip(*batch.values(), strict=True):
                 number += 1
-                if reason := self.verdicts.reasons[self.verdicts.reason_D[number]]:
-                    account.drop(reason, where, identity)
-                    continue
+                reason = self.verdicts.reasons[self.verdicts.reason_D[number]]
                 digest = f"{columns['digest'][number]:016x}{columns['digest2'][number]:016x}"
                 document = Document(identity, self.source.name, where, text, turns_of(turns), rejected, group, digest)
-                if number in cuts.passages or number in cuts.spans:
+                spans = cuts.spans.get(number, [])
+                if not reason and (number in cuts.passages or spans):
                     document, reason = self._cut(number, document, cuts, account)
-                    if reason:
-                        account.drop(reason, where, identity)
-                        continue
-                held, language, personal = (
-                    self.verdicts.held_D[number],
-                    columns["language"][number],
-                    columns["personal"][number],
-                )
-                yield Kept(document, bool(held), int(language), int(personal))
+                if reason:
+                    passage = passage_of(document.content, *spans[0]) if spans and reason.startswith("leak:") else ""
+                    size = len(document.content)
+                    account.drop(reason, where, identity, characters=size, detail=passage)
+                    continue
+                parent = f"{columns['parent'][number]:016x}"
+                held, language, personal = self.verdicts.held_D, columns["language"], columns["personal"]
+                yield Kept(document, parent, bool(held[number]), int(language[number]), int(personal[number]))
 
     def _cut(self, number: int, document: Document, found: _Cuts, account: Account) -> tuple[Document, str]:
         """The document without leaking sentences and boilerplate; a reason where too little is left."""
         text, leak = document.text, self.verdicts.reasons[self.verdicts.leak_D[number]]
-        if spans := found.spans.get(number):
+        if (spans := found.spans.get(number)) and self.prepare.decontaminate == "cut":
             text = without(text, spans)
-            account.mended[f"{leak} cut out"] += 1
             if self._is_short(text):
                 return document, leak
+            account.mended[f"{leak} cut out"] += 1
+            account.left_out[f"{leak} cut out"] += len(document.text) - len(text)
         if hashes := found.passages.get(number):
+            before = len(text)
             text, _ = cut_passages(text, frozenset(hashes))
-            account.mended["repeated passages cut out"] += 1
             if self._is_short(text):
                 return document, ONLY_BOILERPLATE
+            account.mended["repeated passages cut out"] += 1
+            account.left_out["repeated passages cut out"] += before - len(text)
+        if text == document.text:
+            return document, ""
         return replace(document, text=text, digest=digests_of(texts_of([text]))[0]), ""
 
     def _is_short(self, text: str) -> bool:
@@ -204,6 +212,8 @@ class Kept(NamedTuple):
     """A document that stays, as it becomes tokens."""
 
     document: Document
+    parent: str
+    """Id of the document that it was made from; its own otherwise."""
     held: bool
     language: int
     personal: int
@@ -231,27 +241,27 @@ class _Writer:
 
     def __init__(self, folder: Path, row: int) -> None:
         self.folder, self.row = folder, row
-        self.start = 0
+        self.start = self.documents = 0
         self.lines: list[tuple[Any, ...]] = []
-        self.pieces: list[np.ndarray] = []
 
     def __enter__(self) -> _Writer:
         self.tokens = (self.folder / "tokens.bin").open("wb")
         self.supervised = (self.folder / "supervised.bin").open("wb")
+        self.pieces = (self.folder / "pieces.bin").open("wb")
+        self.table = pa.ipc.new_file(self.folder / "documents.arrow", DOCUMENTS)
         return self
 
     def __exit__(self, failure: type | None, *_: object) -> None:
-        self.tokens.close()
-        self.supervised.close()
-        if failure is not None:
-            return
-        columns = [pa.array(values, field.type) for values, field in zip(self._columns(), DOCUMENTS, strict=True)]
-        with pa.ipc.new_file(self.folder / "documents.arrow", DOCUMENTS) as file:
-            file.write_batch(pa.record_batch(columns, schema=DOCUMENTS))
-        np.save(self.folder / "pieces.npy", np.concatenate([np.empty((0, 4), np.int64), *self.pieces]))
+        if failure is None:
+            self._flush()
+        for file in (self.tokens, self.supervised, self.pieces, self.table):
+            file.close()
 
-    def _columns(self) -> list[tuple[Any, ...]]:
-        return list(zip(*self.lines, strict=True)) or [() for _ in DOCUMENTS]
+    def _flush(self) -> None:
+        columns = list(zip(*self.lines, strict=True)) or [() for _ in DOCUMENTS]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, DOCUMENTS, strict=True)]
+        self.table.write_batch(pa.record_batch(arrays, schema=DOCUMENTS))
+        self.lines.clear()
 
     def write(self, kept: Kept, encoded: Encoded) -> None:
         """One document: its tokens, its line, its pieces."""
@@ -261,8 +271,9 @@ class _Writer:
         starts_P, lengths_P = cut(length, self.row)
         learnt = np.concatenate([[0], np.cumsum(encoded.supervised_T, dtype=np.int64)])
         learnt_P = learnt[starts_P + lengths_P] - learnt[starts_P + 1]  # the first token of a piece is context only
-        number_P = np.full(len(starts_P), len(self.lines))
-        self.pieces.append(np.stack([number_P, self.start + starts_P, lengths_P, learnt_P], axis=1))
+        number_P = np.full(len(starts_P), self.documents)
+        pieces_P = np.stack([number_P, self.start + starts_P, lengths_P, learnt_P], axis=1)
+        self.pieces.write(pieces_P.astype(np.int64).tobytes())
         self.lines.append(
             (
                 document.id,
@@ -278,3 +289,6 @@ class _Writer:
             )
         )
         self.start += length
+        self.documents += 1
+        if len(self.lines) == LINES:
+            self._flush()

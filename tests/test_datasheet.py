@@ -56,9 +56,9 @@ def test_an_item_is_found_in_whole_from_80_percent_of_its_units_on():
 @pytest.mark.parametrize(
     ("decontaminate", "told"),
     [
-        ("drop", "Documents that share a passage with one were left out."),
-        ("cut", "The sentences that they share were cut out of texts; conversations that share one were left out."),
-        ("report", "Documents that share a passage with one were kept, as the recipe says."),
+        ("drop", "Those documents were left out."),
+        ("cut", "Those sentences were cut out of texts; conversations that hold some were left out."),
+        ("report", "Those documents were kept, as the recipe says."),
     ],
 )
 def test_the_leaks_are_told_task_by_task_with_what_became_of_them(decontaminate, told):

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,52 @@ def test_a_new_row_in_one_file_reads_only_its_shard_again(folder):
     prepared(folder, "runs")
     assert [page.stat().st_mtime_ns == then for page, then in zip(pages, times, strict=True)] == [True] * 4 + [False]
     assert Corpus.read(run / "corpus/corpus.json").documents == 101
+
+
+def test_fewer_files_leave_no_shards_of_the_older_plan_behind(folder):
+    prepared(folder, "runs")
+    (folder / "data/0.jsonl").unlink()
+    (folder / "data/1.jsonl").unlink()
+    run = prepared(folder, "runs")
+    assert sorted(path.name for path in (run / "shards").glob("*/[0-9]*")) == [
+        "00000",
+        "00000",
+        "00001",
+        "00001",
+        "00002",
+        "00002",
+    ]
+    assert digest(run) == digest(prepared(folder, "fresh"))
+
+
+def test_another_ftfy_reads_again_another_torch_does_nothing(folder, monkeypatch):
+    run = prepared(folder, "runs")
+    for package, again in (("torch", False), ("ftfy", True)):
+        times = {page: page.stat().st_mtime_ns for page in (run / "shards").glob("*/0*/shard.json")}
+        monkeypatch.setattr(
+            "configs.record.version", lambda name, newer=package: "99" if name == newer else version(name)
+        )
+        (run / "corpus/corpus.json").unlink()
+        prepared(folder, "runs")
+        assert len(times) == 10
+        assert {page.stat().st_mtime_ns != then for page, then in times.items()} == {again}
+
+
+def test_the_lines_of_documents_are_written_seven_at_a_time_and_the_corpus_is_the_same(folder, monkeypatch):
+    whole = prepared(folder, "whole")
+    monkeypatch.setattr("data_prep.tokenise.LINES", 7)
+    assert digest(prepared(folder, "sevens")) == digest(whole)
+
+
+def test_two_parts_that_end_at_the_same_moment_write_one_corpus(folder):
+    whole = prepared(folder, "whole")
+    prepared(folder, "parts", How(workers=1))
+    for path in (folder / "parts/corpus").iterdir():
+        path.unlink()
+    with ThreadPoolExecutor(2) as both:
+        done = [both.submit(prepared, folder, "parts", How(workers=1, part=(part, 2))) for part in (0, 1)]
+        assert {future.result() for future in done} == {folder / "parts"}
+    assert digest(folder / "parts") == digest(whole)
 
 
 def test_without_the_compiled_ways_the_bytes_are_the_same(folder, monkeypatch):

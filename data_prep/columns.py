@@ -1,0 +1,141 @@
+"""What the first pass writes of a shard's documents: their texts, and the columns of numbers that later steps work on.
+
+texts.arrow       id, where, group, text, turns, rejected: what becomes tokens, in batches that are compressed
+columns.arrow     one line of numbers for each document
+signatures.bin    uint32 [D, PERMUTATIONS]
+passages.bin      uint64, the hashes of each document's paragraphs; the column `passages` has their number
+leaks.bin         int32 [H, 4], runs shared with test items
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from configs.store import hashed
+from data_prep.decontaminate import find_leaks
+from data_prep.language import LANGUAGES, languages_of
+from data_prep.passages import passages_of
+from data_prep.quality import statistics_of
+from data_prep.sketch import signatures_of
+from data_prep.units import digests_of, texts_of, units_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from configs.recipe import Source
+    from data_prep.decontaminate import LeakIndex
+    from data_prep.documents import Document
+    from data_prep.ledger import Account
+
+PACKED = 1 << 15
+"""Characters of texts that are compressed together: few enough that a single document is looked up quickly."""
+TEXTS = pa.schema([(name, pa.large_string()) for name in ("id", "where", "group", "text", "turns", "rejected")])
+
+
+class Entry(NamedTuple):
+    """A document, and what must stay on one side of the validation split with it: a group, or its content if empty."""
+
+    document: Document
+    key: str
+    parent: str
+    """Id of the document that it was made from; its own otherwise."""
+    personal: int
+    """Pieces of personal data that were found in it."""
+
+
+class ColumnWriter:
+    """The open files of a shard."""
+
+    def __init__(self, folder: Path, index: LeakIndex | None) -> None:
+        self.folder, self.index, self.documents = folder, index, 0
+
+    def __enter__(self) -> Self:
+        packed = pa.ipc.IpcWriteOptions(compression="zstd")
+        self.texts = pa.ipc.new_file(self.folder / "texts.arrow", TEXTS, options=packed)
+        self.columns: Any = None
+        self.flat = {name: (self.folder / f"{name}.bin").open("wb") for name in ("signatures", "passages", "leaks")}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.texts.close()
+        if self.columns is not None:
+            self.columns.close()
+        for file in self.flat.values():
+            file.close()
+
+    def write(self, entries: list[Entry], source: Source, seed: int, account: Account) -> None:
+        """One batch of documents."""
+        documents = [entry.document for entry in entries]
+        contents = [document.content for document in documents]
+        texts = texts_of(contents)
+        units = units_of(texts)
+        digests = digests_of(texts)
+        languages = languages_of(texts, units)
+        account.languages.update(LANGUAGES[code] for code in languages.tolist())
+        prose = texts if all(not it.messages for it in documents) else texts_of([it.text for it in documents])
+        passages = passages_of(prose)
+        columns = {
+            "id": np.array([int(document.id, 16) for document in documents], np.uint64),
+            "parent": np.array([int(entry.parent, 16) for entry in entries], np.uint64),
+            "digest": np.array([int(digest[:16], 16) for digest in digests], np.uint64),
+            "digest2": np.array([int(digest[16:], 16) for digest in digests], np.uint64),
+            **_split_columns(entries, digests, source, seed),
+            "characters": np.array([len(content) for content in contents], np.int64),
+            "is_text": np.array([not document.messages for document in documents]),
+            "language": languages.astype(np.int8),
+            "personal": np.array([entry.personal for entry in entries], np.int32),
+            "passages": passages.counts,
+            **statistics_of(texts, units),
+        }
+        batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
+        if self.columns is None:
+            self.columns = pa.ipc.new_file(self.folder / "columns.arrow", batch.schema)
+        self.columns.write_batch(batch)
+        for some in _packs(documents):
+            self.texts.write_batch(_texts_batch(some))
+        self.flat["signatures"].write(signatures_of(units).tobytes())
+        self.flat["passages"].write(passages.hashes_P.tobytes())
+        if self.index is not None:
+            hits = find_leaks(units, self.index)
+            hits[:, 0] += self.documents
+            self.flat["leaks"].write(hits.tobytes())
+        self.documents += len(documents)
+
+
+def _split_columns(entries: list[Entry], digests: list[str], source: Source, seed: int) -> dict[str, np.ndarray]:
+    """The key that stays on one side of the split, its random place, and the document's for `max_documents`."""
+    keys = [f"group {entry.key}" if entry.key else digest for entry, digest in zip(entries, digests, strict=True)]
+    numbers = [entry.parent for entry in entries]  # a text and the exercises made from it are drawn together
+    return {
+        "key": np.array([xxhash.xxh3_64_intdigest(key.encode()) for key in keys], np.uint64),
+        "place": np.array([hashed(seed, "validation", key) for key in keys], np.uint64),
+        "draw": np.array([hashed(seed, f"limit {source.name}", number) for number in numbers], np.uint64),
+    }
+
+
+def _packs(documents: list[Document]) -> Iterator[list[Document]]:
+    begin = size = 0
+    for end, document in enumerate(documents, 1):
+        size += len(document.content)
+        if size >= PACKED or end == len(documents):
+            yield documents[begin:end]
+            begin, size = end, 0
+
+
+def _texts_batch(documents: list[Document]) -> pa.RecordBatch:
+    turns = [json.dumps(it.messages, ensure_ascii=False) if it.messages else "" for it in documents]
+    values = [
+        [document.id for document in documents],
+        [document.where for document in documents],
+        [document.group for document in documents],
+        [document.text for document in documents],
+        turns,
+        [document.rejected for document in documents],
+    ]
+    return pa.record_batch([pa.array(value, pa.large_string()) for value in values], schema=TEXTS)

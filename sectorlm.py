@@ -101,8 +101,10 @@ def check(
         return Answer([it._asdict() for it in found_there], [indicator_table(found_there)])
     from configs.check import check_recipe
     from configs.progress import say
+    from data_prep.exclude import exclusion
+    from data_prep.quality import check_rules
 
-    found = check_recipe(recipe, sets)
+    found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion)
     for note in found.notes:
         say(f"note: {note}")
     found.refuse()
@@ -385,7 +387,11 @@ def _print(text: str) -> None:
 
 
 def _json(data: Any) -> str:
-    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`."""
+    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`.
+
+    What JSON has no form for, dates and bytes of a data file and NaN, is text.
+    """
+    data = json.loads(json.dumps(data, default=str), parse_constant=str)
     return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 

@@ -6,7 +6,7 @@ A recipe with a mistake in one block is still checked in all others: each source
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from configs.base import base_folder, read_config
 from configs.errors import DataError, PolicyError, RecipeError, SectorLMError
+from configs.governance import strictest
+from configs.hub import COMMIT, HUB, hub_path
 from configs.items import LOCAL, read_items, split_files
 from configs.job import find_files
 from configs.licences import licence_problem
@@ -25,10 +27,13 @@ from configs.recipe import Evaluate, Prepare, Recipe, Source
 from configs.store import HOUSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from configs.task import Task
     from configs.yaml_nodes import KeyPath, Tree
+
+    Judge = Callable[[Iterable[str]], object]
+    """Raises RecipeError for words that mean nothing."""
 
 FIRST_ROWS = 20
 """Records of each source, and items of each task, that are read and rendered."""
@@ -69,8 +74,12 @@ class Checked:
         self.notes.append(at_place(self.tree, key, text))
 
 
-def check_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
+def check_recipe(
+    path: Path, overrides: Sequence[str] = (), *, rules: Judge | None = None, requests: Judge | None = None
+) -> Checked:
     """Look at keys, files, first records, licences, tasks, splits and the base model; nothing is computed or written.
+
+    `rules` and `requests` judge the names of quality rules and the removal requests, as the stage does that obeys them.
 
     Raises:
         RecipeError: the file is not strict YAML, so there is nothing to look at.
@@ -82,6 +91,12 @@ def check_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     for position, source in sources.items():
         with found.at("corpora", position):
             _check_source(found, position, source, roots)
+        _check_words(found, ("corpora", position, "rules"), source.rules, rules)
+    _note_terms(found, list(sources.values()))
+    block = tree.value.get("prepare")
+    block = block if isinstance(block, dict) else {}
+    _check_words(found, ("prepare", "rules"), block.get("rules"), rules)
+    _check_words(found, ("prepare", "exclude"), block.get("exclude"), requests)
     tasks = {}
     for key, name in _task_names(tree):
         with found.at(*key):
@@ -142,11 +157,36 @@ def _check_source(found: Checked, position: int, source: Source, roots: tuple[Pa
             raise PolicyError(forbidden)
     paths = (source.path,) if isinstance(source.path, str) else source.path
     for path in paths:
-        if path.startswith("hf:"):
-            found.note("corpora", position, "path", text=f"{path} is read from the hub; not looked at here")
+        if path.startswith(HUB):
+            with found.at("corpora", position, "path"):
+                pinned = COMMIT.fullmatch(hub_path(path).revision or "")
+                loose = "" if pinned else "; its rows may change: pin it, with @ and the 40 digits of a commit"
+                found.note("corpora", position, "path", text=f"{path} is read from the hub; not looked at here{loose}")
             continue
         with found.at("corpora", position, "path"):
             _render_first(source, find_files(path, roots), path.partition("!")[2])
+
+
+def _note_terms(found: Checked, sources: Sequence[Source]) -> None:
+    """The terms of the mixture; where a licence is not known there are none, and that is a problem already."""
+    with suppress(SectorLMError):
+        found.note("corpora", text=" ".join(strictest(sources).sentences()))
+
+
+def _check_words(found: Checked, key: KeyPath, block: Any, judge: Judge | None) -> None:
+    """Judge each word of a block by itself: the names of a mapping, or the members of a list."""
+    words: list[tuple[str | int, Any]] = []
+    if isinstance(block, dict):
+        words = [(name, name) for name in block]
+    elif isinstance(block, list):
+        words = list(enumerate(block))
+    for step, word in words:
+        if judge is not None and isinstance(word, str):
+            with found.at(*key, step):
+                try:
+                    judge([word])
+                except RecipeError as error:  # its own place is the key in general
+                    raise RecipeError(error.message, hint=error.hint) from error
 
 
 def _render_first(source: Source, files: list[Path], inside: str) -> None:
@@ -210,7 +250,7 @@ def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots
         return
     paths = (source.path,) if isinstance(source.path, str) else source.path
     trained = {
-        (file, path.partition("!")[2]) for path in paths if not path.startswith("hf:") for file in _there(path, roots)
+        (file, path.partition("!")[2]) for path in paths if not path.startswith(HUB) for file in _there(path, roots)
     }
     given = task.dataset_kwargs.data_files.get(task.test_split, ())
     for path in (given,) if isinstance(given, str) else given:

@@ -6,13 +6,14 @@ is found is what the model saw, masks and repairs included.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import RecipeError
 from configs.progress import track
-from configs.sample import open_corpus
+from configs.sample import corpus_folder, open_corpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +48,17 @@ class Hit(NamedTuple):
     after: str
 
 
+class LeftOut(NamedTuple):
+    """A document that was read and left out of a corpus."""
+
+    document: str
+    """Its id."""
+    source: str
+    where: str
+    """File and line."""
+    reason: str
+
+
 def find_in_corpus(folder: Path, wanted: str, limit: int = 20) -> list[Hit]:
     """The documents that have the id `wanted`, or else hold the text `wanted`, at most `limit`, in the corpus' order.
 
@@ -61,8 +73,23 @@ def find_in_corpus(folder: Path, wanted: str, limit: int = 20) -> list[Hit]:
     if not needle:
         raise RecipeError("nothing to look for", where="--find", hint="Give a text, or the id of a document.")
     corpus = open_corpus(folder)
-    found = list(_by_id(corpus, wanted.strip())) or list(_by_text(corpus, needle, limit))
+    found = list(_by_id(corpus, wanted.strip()))
+    if not found and not left_out(folder, wanted):
+        found = list(_by_text(corpus, needle, limit))
     return found[:limit]
+
+
+def left_out(folder: Path, identity: str) -> list[LeftOut]:
+    """What became of the documents with this id that were left out of the corpus at `folder`, each time one was.
+
+    One pass over the lines of dropped.jsonl; one at a time is held in memory.
+    """
+    path, wanted = corpus_folder(folder) / "dropped.jsonl", identity.strip()
+    if not wanted or not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        lines = [line for text in file if wanted in text and (line := json.loads(text))["id"] == wanted]
+    return [LeftOut(wanted, line["source"], line["where"], line["reason"]) for line in lines]
 
 
 def normalised(text: str) -> str:
@@ -148,21 +175,41 @@ def _hit(line: dict[str, Any], rows: tuple[int, ...], text: str, part: slice) ->
     return Hit(line["id"], line["source"], line["where"], line["split"], rows, *passages)
 
 
-def find_view(hits: Sequence[Hit], runs: Sequence[Path]) -> list[Text]:
-    """What was found, three lines for each document, and the runs that were trained on this corpus."""
+def find_view(
+    hits: Sequence[Hit], runs: Sequence[Path], gone: Sequence[LeftOut] = (), tainted: Sequence[Path] = ()
+) -> list[Text]:
+    """What was found, three lines for each document, or what became of it where it was left out; and who saw it.
+
+    `runs` were trained on this corpus; `tainted` were trained on one of these documents and must forget it.
+    """
     from rich.text import Text
 
-    if not hits:
+    shown = [_hit_view(hit) for hit in hits]
+    for it in gone if not hits else ():
+        lines = Text(it.document, style="bold")
+        lines.append(f"  {it.source}\n", style="cyan")
+        shown.append(lines.append(f"  left out: {it.reason}, {it.where}", style=""))
+    if not shown:
         return [Text("not found in this corpus", style="bold")]
-    shown = []
-    for hit in hits:
-        rows = ", ".join(map(str, hit.rows[:10])) + (f" and {len(hit.rows) - 10} more" if len(hit.rows) > 10 else "")
-        lines = Text(hit.document, style="bold")
-        lines.append(f"  {hit.source}  {hit.where}\n", style="cyan")
-        lines.append(f"  {hit.split}, {'row' if len(hit.rows) == 1 else 'rows'} {rows or 'none'}\n", style="")
-        lines.append(f"  {hit.before}", style="dim")
-        lines.append(hit.found, style="green")
-        lines.append(hit.after, style="dim")
-        shown.append(lines)
-    told = "\n".join(f"  {run}" for run in runs) or "  none"
-    return [*shown, Text(f"runs that were trained on this corpus:\n{told}")]
+    if hits:
+        shown.append(Text(f"runs that were trained on this corpus:\n{_paths(runs)}"))
+    if tainted or not hits:
+        shown.append(Text(f"tainted runs, which saw it before it was left out:\n{_paths(tainted)}"))
+    return shown
+
+
+def _paths(runs: Sequence[Path]) -> str:
+    return "\n".join(f"  {run}" for run in runs) or "  none"
+
+
+def _hit_view(hit: Hit) -> Text:
+    from rich.text import Text
+
+    rows = ", ".join(map(str, hit.rows[:10])) + (f" and {len(hit.rows) - 10} more" if len(hit.rows) > 10 else "")
+    lines = Text(hit.document, style="bold")
+    lines.append(f"  {hit.source}  {hit.where}\n", style="cyan")
+    lines.append(f"  {hit.split}, {'row' if len(hit.rows) == 1 else 'rows'} {rows or 'none'}\n", style="")
+    lines.append(f"  {hit.before}", style="dim")
+    lines.append(hit.found, style="green")
+    lines.append(hit.after, style="dim")
+    return lines

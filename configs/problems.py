@@ -38,6 +38,8 @@ EXPECTED = {
     "none_required": "nothing",
 }
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+FORMS = {"time": "a year, a date or a span: 2019, 2024-03-20, 1996/2024"}
+"""What a text of a certain form looks like, by the last word of its key."""
 YAML_11 = {"yes", "no", "on", "off", "y", "n"}
 LONGEST_VALUE = 60
 
@@ -143,6 +145,10 @@ class _Mistake(NamedTuple):
         near = did_you_mean(self.value, allowed) if isinstance(self.value, str) else ""
         return f"got {_shown(self.value)}; allowed: {', '.join(allowed)}. {near}".rstrip()
 
+    def form(self) -> str:
+        form = FORMS.get(self.pattern.rpartition(".")[2])
+        return f"got {_shown(self.value)}; it must " + (f"be {form}" if form else f"match {self.context['pattern']}")
+
     def wrong_type(self) -> str:
         expected = " or ".join(dict.fromkeys(EXPECTED.get(kind, kind.replace("_", " ")) for kind in self.kinds))
         return f"expected {expected}, got {_shown(self.value)}{_yaml_hint(self.value, expected)}"
@@ -153,7 +159,7 @@ SENTENCES: dict[str, Callable[[_Mistake], str]] = {
     "missing": lambda it: "is required and missing",
     "value_error": lambda it: str(it.context["error"]),
     "literal_error": _Mistake.choice,
-    "string_pattern_mismatch": lambda it: f"got {_shown(it.value)}; it must match {it.context['pattern']}",
+    "string_pattern_mismatch": _Mistake.form,
     "too_short": lambda it: f"needs at least {it.context['min_length']} of them, got {_shown(it.value)}",
     "greater_than": _Mistake.bounds,
     "greater_than_equal": _Mistake.bounds,

@@ -26,6 +26,8 @@ class Piece(NamedTuple):
     """A stretch of a packed row: tokens of one document that are all supervised, or all not."""
 
     source: str
+    where: str
+    """File and line of the document."""
     start: int
     """Position of its segment's first token in tokens.bin."""
     text: str
@@ -115,15 +117,34 @@ def packed_rows(target: Path, count: int, rows: Sequence[int] = ()) -> dict[int,
     there = record.rows_train + record.rows_validation
     if beyond := [row for row in rows if not 0 <= row < there]:
         raise RecipeError(f"no row {beyond[0]}: the corpus has rows 0 to {there - 1}", where="--rows")
+    asked = rows or [place * record.rows_train // shown for place in range(shown)]
+    places = _places(corpus, segments[np.isin(segments[:, 0], asked), 1])
     found: dict[int, list[Piece]] = {}
-    for row in rows or [place * record.rows_train // shown for place in range(shown)]:
+    for row in asked:
         found[row] = []
         for _, start, length, source in segments[segments[:, 0] == row].tolist():
             flags = supervised[start : start + length]
             edges = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), length]
             for left, right in pairwise(edges):
                 text = corpus.text(start + left, right - left)
-                found[row].append(Piece(record.sources[source].name, start, text, bool(flags[left]), right - left))
+                piece = Piece(record.sources[source].name, places[start], start, text, bool(flags[left]), right - left)
+                found[row].append(piece)
+    return found
+
+
+def _places(corpus: OpenCorpus, starts: np.ndarray) -> dict[int, str]:
+    """File and line of the documents that hold these places of tokens.bin."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    wanted = np.unique(starts)
+    found: dict[int, str] = {}
+    for batch in pq.ParquetFile(corpus.folder / "documents.parquet").iter_batches(columns=["start", "tokens", "where"]):
+        begin, length = (batch[name].to_numpy() for name in ("start", "tokens"))
+        first, last = np.searchsorted(wanted, begin), np.searchsorted(wanted, begin + length)
+        for number in np.flatnonzero(first < last).tolist():
+            where = batch["where"][number].as_py()
+            found |= dict.fromkeys(wanted[first[number] : last[number]].tolist(), where)
     return found
 
 
@@ -137,7 +158,7 @@ def row_view(row: int, pieces: Sequence[Piece], *, colour: bool) -> Text:
     before = -1
     for piece in pieces:
         if piece.start != before:
-            shown.append(f"\n-- {piece.source}, token {piece.start:,}\n", style="cyan")
+            shown.append(f"\n-- {piece.source}, {piece.where}, token {piece.start:,}\n", style="cyan")
             before = piece.start
         marked = piece.text if colour or not piece.supervised else f"«{piece.text}»"
         shown.append(marked, style="green" if piece.supervised else "dim")

@@ -47,13 +47,7 @@ def show(
         step = trace(target)
         return step.as_json(), [trace_view(step)]
     if asked.find:
-        from configs.find import find_in_corpus, find_view
-        from configs.taint import runs_that_saw
-
-        hits = find_in_corpus(target, asked.find)
-        runs = runs_that_saw(target)
-        found = {"documents": [hit._asdict() for hit in hits], "runs": [str(run) for run in runs]}
-        return found, list(find_view(hits, runs))
+        return _found(target, asked.find)
     if asked.sample or asked.rows:
         from configs.sample import packed_rows, row_numbers, row_view
 
@@ -65,3 +59,21 @@ def show(
 
     records = records_at(target)
     return {str(it.path): it.record.model_dump(mode="json") for it in records}, views(records)
+
+
+def _found(target: Path, wanted: str) -> tuple[Any, list[Any]]:
+    """Where a text or a document is in a corpus or why it is not there, and which runs saw it."""
+    from configs.find import find_in_corpus, find_view, left_out
+    from configs.taint import runs_tainted_by, runs_that_saw
+
+    hits = find_in_corpus(target, wanted)
+    gone = [] if hits else left_out(target, wanted)
+    runs = runs_that_saw(target)
+    tainted = runs_tainted_by(target, {*(hit.document for hit in hits), *(it.document for it in gone)})
+    found = {
+        "documents": [hit._asdict() for hit in hits],
+        "left_out": [it._asdict() for it in gone],
+        "runs": [str(run) for run in runs],
+        "tainted": [str(run) for run in tainted],
+    }
+    return found, list(find_view(hits, runs, gone, tainted))

@@ -21,6 +21,8 @@ MARKS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 """What may separate the cells of a table, the most common first."""
 SAMPLE_LINES = 30
 """Lines that are looked at to find the separator."""
+NO_HEADER = "the first row looks like data, not like names"
+"""What is noted of a table that seems to have no header row."""
 NAME_CHARACTERS = 64
 """A longer cell in the first row is hardly a column's name: PostgreSQL's longest is 63."""
 
@@ -92,7 +94,7 @@ def _header(cells: list[str], where: str, reading: Reading | None = None) -> lis
         raise DataError(f"two columns are called {twice!r}", where=f"{where}:1", hint=hint)
     odd = next((name for name in names if len(name) > NAME_CHARACTERS), None)
     if odd is not None and reading is not None:
-        reading.notes.setdefault("the first row looks like data, not like names", f"{where}:1: {odd[:60]}... {hint}")
+        reading.notes.setdefault(NO_HEADER, f"{where}:1: {odd[:60]}... {hint}")
     return names
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MARK = "tainted.json"
 SHOWN = 5
-"""Ids that are printed of one run."""
+"""Ids or requests that are printed of one run."""
 
 
 def runs_that_saw(target: Path) -> list[Path]:
@@ -94,11 +94,41 @@ def taint_of(run: Path) -> dict[str, Any] | None:
         raise DataError("not a mark of SectorLM", where=str(path), hint=BY_HAND) from error
 
 
+def runs_tainted_by(target: Path, documents: Iterable[str]) -> list[Path]:
+    """The run folders beside this corpus whose mark names one of these documents."""
+    wanted = set(documents)
+    found = []
+    for path in sorted(corpus_folder(target).resolve().parent.parent.glob(f"*/run/{MARK}")):
+        try:
+            taint = taint_of(path.parent)
+        except DataError as error:
+            say(f"  {error.where}: {error.message}: whether its run saw these documents is not known")
+            continue
+        if taint and wanted.intersection(taint["documents"]):
+            found.append(path.parent)
+    return found
+
+
+def taint_told(taint: Mapping[str, Sequence[str]]) -> str:
+    """The mark of a run in words, without its remedy.
+
+    >>> taint_told({"requests": ["text:Jane Doe"], "documents": ["a" * 16]})
+    'learnt from 1 document that must be forgotten (text:Jane Doe)'
+    """
+    count = len(taint["documents"])
+    what = "1 document" if count == 1 else f"{count:,} documents"
+    return f"learnt from {what} that must be forgotten ({_short(taint['requests'])})"
+
+
+def _short(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
 def tell_tainted(found: Mapping[Path, Sequence[str]]) -> None:
     """Print which runs learnt what is now removed, and what to do about it."""
     for run, documents in found.items():
-        more = f" and {len(documents) - SHOWN:,} more" if len(documents) > SHOWN else ""
-        say(f"  tainted: {run} was trained on {', '.join(documents[:SHOWN])}{more}, which the recipe now excludes")
+        say(f"  tainted: {run} was trained on {_short(documents)}, which the recipe now excludes")
     if found:
         say("  train these runs again; no release should be made from them (tainted.json beside run.json says why)")
 

@@ -15,8 +15,24 @@ if TYPE_CHECKING:
 
 Render = Callable[[Mapping[str, Any]], str]
 TAKES_APART = frozenset(
-    "batch count dictsort first groupby items join last length list map max min random reject rejectattr select "
-    "selectattr slice sum tojson unique".split()
+    {
+        *(
+            "batch",
+            "count",
+            "dictsort",
+            "first",
+            "groupby",
+            "items",
+            "join",
+            "last",
+            "length",
+            "list",
+            "map",
+            "max",
+            "min",
+        ),
+        *("random", "reject", "rejectattr", "select", "selectattr", "slice", "sum", "tojson", "unique"),
+    }
 )
 """Filters of Jinja that make something else of a list; the others keep it a list, or print it as it is."""
 

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.errors import DataError
 from configs.records import Comparison, Corpus, Record, Release, Run, Scorecard
 from configs.stages import STAGES
+from configs.taint import taint_of, taint_told
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
+    from rich.table import Table
+
+    from configs.records import SourceLedger
 
 RECORDS: dict[str, type[Record]] = {
     "corpus.json": Corpus,
@@ -70,31 +75,70 @@ def record_class(path: Path) -> type[Record]:
 def record_view(found: Found) -> RenderableType:
     """One record: its single figures, and a table for each list of parts."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
 
-    values = {key: value for key, value in found.record.model_dump(mode="json").items() if key not in HEAD}
+    record = found.record
+    values = {key: value for key, value in record.model_dump(mode="json").items() if key not in HEAD}
     single = Table(
         box=None, show_header=False, title=f"{type(found.record).__name__}  {found.path}", title_justify="left"
     )
     tables: list[RenderableType] = []
     for key, value in values.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if key == "sources" and isinstance(record, Corpus):
+            tables.append(source_table(record.sources))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
             tables.append(table(key, value))
         else:
             single.add_row(key, cell(value))
-    made = found.record.made
+    made = record.made
     single.add_row("made", f"{made.finished} in {made.seconds:,.1f} s by sectorlm {made.sectorlm}")
-    single.add_row("inputs", f"{len(found.record.inputs)}; `show --trace` lists them")
+    single.add_row("inputs", f"{len(record.inputs)}; `show --trace` lists them")
+    if isinstance(record, Run) and (taint := taint_of(found.path.parent)):
+        single.add_row("tainted", f"[red]{escape(taint_told(taint))}: train again[/]")
     return Group(single, *tables)
 
 
-def table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
-    """Rows with the same keys as a table, on its side where that fits better; columns that hold nothing are left out."""
+def source_table(sources: Sequence[SourceLedger]) -> Table:
+    """What became of each source, one row each, within 120 columns; `--json` has the other figures."""
+    from rich.box import SIMPLE_HEAD
+
+    shown = table("sources", [_source_row(it) for it in sources], wide=True)
+    shown.box, shown.padding, shown.show_edge, shown.caption_justify = SIMPLE_HEAD, 0, False, "left"
+    for column in shown.columns:
+        column.no_wrap = column.header != "name"  # no figure is ever broken
+    shown.caption = "left out: refused or dropped, without what was not selected; all other figures: --json"
+    return shown
+
+
+def _source_row(source: SourceLedger) -> dict[str, Any]:
+    selected_away = source.dropped.get("not selected", 0)
+    languages = sorted(source.languages, key=lambda name: (-source.languages[name], name))
+    return {
+        "name": source.name,
+        "licence": source.licence,
+        "rows": source.rows,
+        "documents": source.documents,
+        "left\nout": sum(source.refused.values()) + sum(source.dropped.values()) - selected_away,
+        "tokens": source.tokens,
+        "super-\nvised": f"{100 * source.supervised / max(source.tokens, 1):.0f} %",
+        "lost\ntokens": source.truncated + source.lost,
+        "repeats": source.repeats,
+        "personal": sum(source.personal.values()),
+        "languages": languages[:2],
+    }
+
+
+def table(title: str, rows: list[dict[str, Any]], *, wide: bool = False) -> Table:
+    """Rows with the same keys as a table; columns that hold nothing are left out.
+
+    It lies on its side where that fits better, unless `wide`.
+    """
     from rich.table import Table
 
     filled = [key for key in rows[0] if any(row[key] not in (None, "", 0, [], {}) for row in rows)]
     shown = Table(title=title, title_justify="left")
-    if len(filled) > MOST_COLUMNS > len(rows):
+    if not wide and len(filled) > MOST_COLUMNS > len(rows):
         for name in ("", *(str(row[filled[0]]) for row in rows)):
             shown.add_column(name, overflow="fold")
         for key in filled[1:]:
@@ -168,7 +212,7 @@ def _run_row(folder: Path) -> dict[str, Any] | None:
         return None
     with suppress(DataError):
         return _run_figures(folder, done)
-    return {"name": folder.name, "sector": "", "stage": "damaged", "differences": {}, "finished": ""}
+    return {"name": folder.name, "sector": "", "stage": "damaged", "differences": {}, "tainted": "", "finished": ""}
 
 
 def _run_figures(folder: Path, done: list[str]) -> dict[str, Any]:
@@ -176,10 +220,12 @@ def _run_figures(folder: Path, done: list[str]) -> dict[str, Any]:
     corpus = Corpus.read_if_there(folder / STAGES["prepare"])
     comparison = Comparison.read_if_there(folder / STAGES["compare"])
     differences = comparison.differences if comparison else ()
+    taint = taint_of(folder / "run")
     return {
         "name": folder.name,
         "sector": corpus.sector if corpus else "",
         "stage": done[-1] if done else "none",
         "differences": {it.task: f"{it.difference:+.3f} ({it.low:+.3f} to {it.high:+.3f})" for it in differences},
+        "tainted": f"{taint_told(taint)}: train again" if taint else "",
         "finished": last.made.finished if last else "",
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 """Control characters of Unicode (category Cc) but tab, line feed, form feed, return and next line, and the byte-order mark."""
-LINE_END = re.compile("\r\n?|[\x0c\x85\u2028\u2029]")
+LINE_ENDS = ("\r\n", *"\r\x0c\x85\u2028\u2029")
 """Line ends of Unicode (UAX 14, class BK and NL) other than the line feed."""
 INVISIBLE = re.compile(
     "[\xad\u180e\u200b\u2060-\u2064]|(?<=[\x00-\x7f\u2e80-\u9fff])[\u200c\u200d]|[\u200c\u200d](?=[\x00-\x7f\u2e80-\u9fff])"
@@ -31,12 +31,10 @@ BULLETS = "\uf06c\uf06e\uf076\uf0a7\uf0b7\uf0d8\uf0fc"
 """Private characters that are known: the list marks of the fonts Symbol and Wingdings, as Word and PDF files hand them on."""
 MOJIBAKE = re.compile("[\xc2-\xef][\x80-\xbf\u0152-\u0178\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
 """A UTF-8 lead byte and a continuation byte, both read as Latin-1 or Windows-1252: `Ã©` for é, `â€` for a dash."""
-ODD = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\xc2-\xef\u180e\u200b-\u200d\u2028\u2029\u2060-\u2064\ue000-\uf8ff\ufeff\U000f0000-\U0010ffff]"
-)
-"""What the patterns above begin with, in one class: it is passed over ten times faster than their alternation."""
-PLAIN = b"\t\n" + bytes(range(0x20, 0x7F))
-"""ASCII that no repair of characters is about."""
+ODD = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\xc2-\xef\u180e\u200b-\u200d\u2060-\u2064\ue000-\uf8ff\ufeff\U000f0000-\U0010ffff]")
+"""What the four patterns above begin with."""
+PLAIN = b"\t\n\x0c\r" + bytes(range(0x20, 0x7F))
+"""ASCII that none of them is about."""
 
 FENCES = {
     "```": "```",
@@ -121,9 +119,9 @@ class Repair(NamedTuple):
     mend: Callable[[str], str]
     marks: tuple[str, ...] = ()
     """One of these stands in every text that needs it."""
-    pattern: re.Pattern[str] | None = None
-    """A repair of characters has this instead: it is found in the text without its plain ASCII. A repair with neither is
-    for every text that is not ASCII."""
+    odd: str | None = None
+    """A repair of characters has this instead: the class of those of ODD that it begins with. A repair with neither is for
+    every text that is not ASCII."""
 
 
 def repair(text: str, off: frozenset[str] = frozenset()) -> tuple[str, tuple[str, ...]]:
@@ -134,9 +132,9 @@ def repair(text: str, off: frozenset[str] = frozenset()) -> tuple[str, tuple[str
     """
     changed = []
     rest = text.encode("utf-8", "surrogatepass").translate(None, PLAIN).decode("utf-8", "surrogatepass")
-    odd = rest if ODD.search(rest) else ""
-    for name, mend, marks, pattern in REPAIRS:
-        if name in off or not (pattern.search(odd) if pattern else _has(text, marks) if marks else rest):
+    odd = "".join(set(ODD.findall(rest)))
+    for name, mend, marks, own in REPAIRS:
+        if name in off or not (odd and re.search(own, odd) if own else _has(text, marks) if marks else rest):
             continue
         mended = mend(text)
         if mended != text:
@@ -162,6 +160,12 @@ def _decoded(text: str) -> str:
     return "\n".join(fix_encoding(line) if MOJIBAKE.search(line) else line for line in text.split("\n"))
 
 
+def _with_line_feeds(text: str) -> str:
+    for end in LINE_ENDS:
+        text = text.replace(end, "\n")
+    return text
+
+
 def _shown(text: str) -> str:
     """Known private characters as the bullet they show, others as U+FFFD, which the rule "unreadable" counts."""
     return PRIVATE.sub(lambda found: "•" if found[0] in BULLETS else "\ufffd", text)
@@ -175,9 +179,10 @@ def _in_prose(text: str, marks: tuple[str, ...], mend: Callable[[str], str]) -> 
     for place, _ in _places(text, marks):
         while place >= end:
             begin, end = next(blocks, (len(text), len(text)))
-        start, stop = _line(text, place)
-        if at <= place < begin and not text.startswith(INDENT, start):
-            parts += [text[at:start], mend(text[start:stop])]
+        if at <= place < begin:
+            start, stop = _line(text, place)
+            line = text[start:stop]
+            parts += [text[at:start], line if line.startswith(INDENT) else mend(line)]
             at = stop
     return "".join([*parts, text[at:]])
 
@@ -186,13 +191,14 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
     """Begins and ends of the blocks of code, which are whole lines; one that nothing ends goes on to the end."""
     at = 0
     for place, opening in _places(text, tuple(FENCES)):
-        begin, end = _line(text, place)
-        closing, inner = FENCES[opening], place + len(opening)
-        if place < at or text[begin:place].strip() or text.find(closing, inner, end) >= 0:
+        if place < at:
             continue
-        close = text.find(closing, inner)
-        at = _line(text, close)[1] if close >= 0 else len(text)
-        yield begin, at
+        begin, at = _line(text, place)
+        closing, inner = FENCES[opening], place + len(opening)
+        if not text[begin:place].strip() and text.find(closing, inner, at) < 0:
+            close = text.find(closing, inner)
+            at = _line(text, close)[1] if close >= 0 else len(text)
+            yield begin, at
 
 
 def _line(text: str, place: int) -> tuple[int, int]:
@@ -265,11 +271,11 @@ def _without_navigation(text: str) -> str:
 
 
 REPAIRS = (
-    Repair("mojibake", _decoded, pattern=MOJIBAKE),
-    Repair("line ends", lambda text: LINE_END.sub("\n", text), pattern=LINE_END),
-    Repair("control characters", lambda text: CONTROL.sub("", text), pattern=CONTROL),
-    Repair("invisible characters", lambda text: INVISIBLE.sub("", text), pattern=INVISIBLE),
-    Repair("private characters", _shown, pattern=PRIVATE),
+    Repair("mojibake", _decoded, odd="[\xc2-\xef]"),
+    Repair("line ends", _with_line_feeds, marks=LINE_ENDS),
+    Repair("control characters", lambda text: CONTROL.sub("", text), odd=CONTROL.pattern),
+    Repair("invisible characters", lambda text: INVISIBLE.sub("", text), odd="[\xad\u180e\u200b-\u200d\u2060-\u2064]"),
+    Repair("private characters", _shown, odd=PRIVATE.pattern),
     Repair("not in NFC", lambda text: unicodedata.normalize("NFC", text)),
     Repair("HTML remains", _without_markup, ("<", "&")),
     Repair("Markdown links", _without_links, ("](",)),

@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import DataError, RecipeError
 from configs.job import find_files, roots_of
 from configs.read import Reading, Row, labels_of, read_rows
-from data_prep.documents import CONTENT_KEYS, ROLE_KEYS, Document, documents_of, first_row_kinds, is_selected
+from configs.recipe import Prepare
+from configs.tables import NO_HEADER
+from data_prep.documents import Document, documents_of, first_row_kinds, is_selected
+from data_prep.guess import entry_of, placeholders, records_of
 from data_prep.ledger import Account
+from data_prep.quality import repairs_off
+from data_prep.read import family, mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +32,8 @@ CELL = 200
 """Characters of a field that are shown."""
 FIELDS = 30
 """Fields of a record that are shown."""
+MOST = 20
+"""Documents that are shown: many exercises may be made of one row."""
 DOCUMENT = 1500
 """Characters of a document that are shown."""
 
@@ -45,6 +52,8 @@ class Preview:
     rows: list[Row] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     """The first rows that are selected, rendered."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Rows that became no document, by reason."""
     trouble: str = ""
     """Why the first row cannot be rendered."""
     entry: str = ""
@@ -59,6 +68,7 @@ class Preview:
             "columns": self.columns,
             "rows": [row._asdict() for row in self.rows],
             "documents": [{"where": it.where, "text": it.text, "messages": it.messages} for it in self.documents],
+            "dropped": self.dropped,
             "trouble": self.trouble,
             "entry": self.entry,
         }
@@ -82,12 +92,16 @@ def look(target: Path, name: str, sets: Sequence[str], count: int) -> tuple[dict
     if source is None:
         known = ", ".join(it.name for it in recipe.corpora)
         raise RecipeError(f"no source {name!r}", where="--source", hint=f"The recipe has: {known}.")
-    seen = preview(source, roots_of(recipe, target), count)
+    seen = preview(source, roots_of(recipe, target), count, recipe.prepare, recipe.seed)
     return seen.as_json(), preview_lines(seen)
 
 
-def preview(source: Source, roots: tuple[Path, ...], count: int) -> Preview:
-    """Read and render the first `count` selected rows of a source; what is wrong with the first one is told, not raised.
+def preview(
+    source: Source, roots: tuple[Path, ...], count: int, prepare: Prepare | None = None, seed: int = 0
+) -> Preview:
+    """The first `count` selected rows of a source as the model will see them: mended, masked, with what is composed of them.
+
+    What is wrong with the first row is told, not raised.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -96,6 +110,7 @@ def preview(source: Source, roots: tuple[Path, ...], count: int) -> Preview:
     """
     account = Account(source.name)
     rows, files = _source_rows(source, roots, account.reading)
+    off = repairs_off(prepare or Prepare(), source)
     shown: list[Row] = []
     documents: list[Document] = []
     for row in rows:
@@ -103,14 +118,17 @@ def preview(source: Source, roots: tuple[Path, ...], count: int) -> Preview:
             try:
                 kinds = first_row_kinds(source, row)
             except DataError as error:
-                return Preview(source.name, files, account.reading, _kinds(row.fields), [row], [], str(error))
+                return Preview(source.name, files, account.reading, _kinds(row.fields), [row], trouble=str(error))
         if is_selected(source, row):
             shown.append(row)
-            documents += documents_of(source, [row], account, kinds)
+            for read in documents_of(source, [row], account, kinds):
+                document = mended(read, off, account)
+                entries = family(document, row.fields, source, source.personal, seed, account)
+                documents += [entry.document for entry in entries]
         if len(documents) >= count or account.reading.rows >= count + 1000:
             break
     columns = _kinds(shown[0].fields) if shown else {}
-    return Preview(source.name, files, account.reading, columns, shown, documents)
+    return Preview(source.name, files, account.reading, columns, shown, documents[:MOST], dropped=dict(account.dropped))
 
 
 def preview_file(path: Path, count: int) -> Preview:
@@ -122,12 +140,14 @@ def preview_file(path: Path, count: int) -> Preview:
     """
     reading = Reading()
     rows = list(islice(read_rows([path], reading=reading), max(count, 2)))
-    records = _records(rows[0].fields) if len(rows) == 1 else ""
-    if records:
-        reading = Reading()
-        rows = list(islice(read_rows([path], reading=reading, records=records), count))
+    records = records_of(rows[0].fields, single=len(rows) == 1) if rows else ""
+    columns = placeholders(len(rows[0].fields)) if rows and NO_HEADER in reading.notes else None
+    if records or columns:
+        again = Reading(notes=reading.notes)
+        rows = list(islice(read_rows([path], reading=again, records=records, columns=columns), count))
+        reading = again
     first = rows[0].fields if rows else {}
-    entry = _entry(path, records, first) if rows else ""
+    entry = entry_of(path, first, records, columns or ()) if first else ""
     return Preview(path.name, 1, reading, _kinds(first), rows[:count], entry=entry)
 
 
@@ -172,78 +192,6 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-# ---------------------------------------------------------------- a guess at the recipe
-
-PAIRS = (
-    ("question", "answer"),
-    ("question", "answers"),
-    ("instruction", "output"),
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("query", "response"),
-    ("ask", "answer"),
-    ("input", "output"),
-)
-TEXTS = ("text", "content", "body", "document", "article", "abstract", "paragraphs", "segment", "sentence")
-
-
-def _records(fields: Mapping[str, Any]) -> str:
-    """Where the records of a file with a single value may lie: an object keyed by ids, or lists inside of one another."""
-    values = list(fields.values())
-    if len(values) > 1 and all(isinstance(value, dict) for value in values):
-        return "*"
-    steps: list[str] = []
-    while True:
-        lists = [
-            name for name, value in fields.items() if isinstance(value, list) and value and isinstance(value[0], dict)
-        ]
-        if len(lists) != 1 or "question" in fields or any(key in fields[lists[0]][0] for key in ROLE_KEYS):
-            return ".".join(steps)
-        steps.append(f"{lists[0]}[]")
-        fields = fields[lists[0]][0]
-
-
-def _entry(path: Path, records: str, fields: Mapping[str, Any]) -> str:
-    """Lines of YAML for `corpora:`; the shape is guessed by the names and the values of the columns."""
-    name = "".join(
-        char if char.isascii() and (char.isalnum() or char in "_-") else "-" for char in path.name.split(".")[0]
-    )
-    given = {"name": name.strip("-") or "corpus", "path": path.name, **({"records": records} if records else {})}
-    given |= _shape(fields)
-    lines = [
-        f"{key}: {value if key == 'name' else json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
-    ]
-    lines.append("licence: unknown    # SPDX identifier, or a name that `sectorlm check` lists")
-    return "\n".join(("  - " if number == 0 else "    ") + line for number, line in enumerate(lines))
-
-
-def _shape(fields: Mapping[str, Any]) -> dict[str, str]:
-    lower = {str(name).lower(): str(name) for name in fields}
-    for name, value in fields.items():
-        turns = value if isinstance(value, list) and value and isinstance(value[0], dict) else ()
-        if turns and any(key in turns[0] for key in ROLE_KEYS) and any(key in turns[0] for key in CONTENT_KEYS):
-            return {"messages": str(name)}
-    if {"chosen", "rejected", "prompt"} <= lower.keys():
-        return {key: _column(lower[key]) for key in ("prompt", "chosen", "rejected")}
-    for asked, answered in PAIRS:
-        if asked in lower and answered in lower:
-            before = _column(lower["context"]) + "\n" if "context" in lower else ""
-            after = "\n" + _column(lower["input"]) if asked == "instruction" and "input" in lower else ""
-            several = isinstance(fields[lower[answered]], list)  # the form of SQuAD
-            answer = f"{{{{ {lower[answered]}[0].text }}}}" if several else _column(lower[answered])
-            return {"prompt": before + _column(lower[asked]) + after, "answer": answer}
-    known = next((lower[name] for name in TEXTS if name in lower), None)
-    if known is not None:
-        return {"text": _column(known)}
-    plain = {name: value for name, value in fields.items() if isinstance(value, str)}
-    longest = max(plain, key=lambda name: len(plain[name]), default="...")
-    return {"text": _column(str(longest))}
-
-
-def _column(name: str) -> str:
-    return f"{{{{ {name} }}}}" if name.isidentifier() else f'{{{{ row["{name}"] }}}}'
-
-
 # ---------------------------------------------------------------- lines
 
 
@@ -253,6 +201,7 @@ def preview_lines(seen: Preview) -> list[str]:
         f"{seen.source}: {seen.files} files; {_how(seen.reading)}",
         *_columns(seen.columns),
         *_refused(seen.reading),
+        *(f"left out: {reason}: {count:,}" for reason, count in seen.dropped.items()),
     ]
     if seen.trouble:
         return [*lines, "", f"the first row cannot be used: {seen.trouble}", *_fields(seen.rows[0])]

@@ -108,7 +108,7 @@ class ReadWork(NamedTuple):
         excluded = exclusion([pattern for pattern in self.prepare.exclude if pattern.startswith(TEXT)])
         last: list[Row] = []
         for read in documents_of(self.source, _last_kept(self.rows(account), last), account, self.kinds):
-            document = _mended(read, off, account)
+            document = mended(read, off, account)
             if reason := unusable(document):
                 account.drop(reason, document.where, document.id, characters=len(document.content))
                 if (safe := _private(document, self.source.personal, Account(self.source.name))) is not None:
@@ -116,23 +116,12 @@ class ReadWork(NamedTuple):
                 continue
             unwanted = excluded(document.id, _all_text(document))
             policy = "off" if unwanted else self.source.personal
-            for entry in self._family(document, last[0].fields, policy, account):
+            for entry in family(document, last[0].fields, self.source, policy, self.seed, account):
                 if unwanted or excluded(entry.document.id, _all_text(entry.document)):
                     size = len(entry.document.content)
                     account.drop(EXCLUDED, entry.document.where, entry.document.id, characters=size)
                 else:
                     yield entry
-
-    def _family(self, document: Document, fields: Mapping[str, Any], policy: str, account: Account) -> Iterator[Entry]:
-        """A document without personal data, and what is composed of it."""
-        entry = _private(document, policy, account)
-        if entry is None:
-            return
-        made = compose(entry.document, fields, self.source, self.seed, account.composed, account.exercises)
-        yield Entry(made[0], made[0].group, document.id, entry.personal)
-        for other in made[1:]:
-            if (safe := _private(other, policy, account)) is not None:
-                yield safe._replace(key=made[0].group, parent=document.id)
 
     def rows(self, account: Account) -> Iterator[Row]:
         """The rows of the shard; what cannot be used is counted in the account."""
@@ -149,6 +138,20 @@ class ReadWork(NamedTuple):
             reading=account.reading,
             labels={span.path: label for span, label in zip(self.shard.spans, self.shard.labels, strict=True)},
         )
+
+
+def family(
+    document: Document, fields: Mapping[str, Any], source: Source, policy: str, seed: int, account: Account
+) -> Iterator[Entry]:
+    """A document without personal data, and what is composed of it; nothing where `policy` leaves it out."""
+    entry = _private(document, policy, account)
+    if entry is None:
+        return
+    made = compose(entry.document, fields, source, seed, account.composed, account.exercises)
+    yield Entry(made[0], made[0].group, document.id, entry.personal)
+    for other in made[1:]:
+        if (safe := _private(other, policy, account)) is not None:
+            yield safe._replace(key=made[0].group, parent=document.id)
 
 
 def read_settings(source: Source, prepare: Prepare, seed: int) -> dict[str, Any]:
@@ -187,7 +190,8 @@ def _last_kept(rows: Iterable[Row], last: list[Row]) -> Iterator[Row]:
         yield row
 
 
-def _mended(document: Document, off: frozenset[str], account: Account) -> Document:
+def mended(document: Document, off: frozenset[str], account: Account) -> Document:
+    """The document after all repairs that are not `off`; which ones changed it is counted."""
     text, names = repair(document.text, off)
     repairs = set(names)
     messages = []

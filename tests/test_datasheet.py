@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
 from configs.datasheet import WHOLE, counted, datasheet, findings, leaks
 from configs.records import Corpus, SourceLedger, made_by
-from configs.view import cell
+from configs.view import Found, cell, record_view
 from data_prep import leaks as judged
 
 FOUND = {"email": 3, "phone": 12}
@@ -26,6 +30,7 @@ def corpus(policy: str = "mask", decontaminate: str = "drop", **keys) -> Corpus:
     }
     items = {"moods": {"a" * 64: 0.8, "b" * 64: 0.79}, "pairs": {}}
     given = {
+        "sources": (reports, books),
         "near_duplicates": 0.7,
         "checked": {"moods": 200, "pairs": 48},
         "touched": {task: tuple(parts) for task, parts in items.items()},
@@ -33,9 +38,8 @@ def corpus(policy: str = "mask", decontaminate: str = "drop", **keys) -> Corpus:
     }
     return Corpus(
         name="test", settings=settings, inputs={}, files={}, made=made_by("data_prep", 0.0), sector="finance",
-        tokenizer="t", vocabulary=320, token_dtype="uint16", sequence_length=64, sources=(reports, books), documents=42,
-        tokens=420, rows_train=6, rows_validation=1, tokens_train=360, supervised_train=360, padding_train=0.0,
-        **(given | keys),
+        tokenizer="t", vocabulary=320, token_dtype="uint16", sequence_length=64, documents=42, tokens=420, rows_train=6,
+        rows_validation=1, tokens_train=360, supervised_train=360, padding_train=0.0, **(given | keys),
     )  # fmt: skip
 
 
@@ -102,3 +106,25 @@ def test_what_there_was_nothing_of_is_left_out():
 
 def test_a_terminal_shows_how_many_items_are_touched_and_not_their_digests():
     assert cell(corpus().coverage) == "moods: 2 entries, pairs: 0 entries"
+
+
+def test_thirteen_sources_fit_on_120_columns_one_row_each():
+    """The longest licence and nine-digit counts; of 10 rows 3 are left out and 2 were not selected; 1 of 4 tokens counts."""
+    sources = tuple(
+        SourceLedger(
+            name=f"source_{number:02}", channel="sector", licence="CC-BY-NC-SA-4.0", rows=123_456_789, documents=23_456_789,
+            refused={"not UTF-8": 1}, dropped={"duplicate": 2, "not selected": 2}, tokens=4_000_000_000,
+            supervised=1_000_000_000, truncated=4, lost=5, repeats=1.25, personal=FOUND,
+            languages={"fr": 1, "en": 40, "zh-Hans": 2}, mended={"HTML remains": 7}, encodings={"utf-8": 3},
+        )
+        for number in range(13)
+    )  # fmt: skip
+    console = Console(width=120, record=True, file=io.StringIO(), highlight=False)
+    console.print(record_view(Found(Path("runs/test/corpus/corpus.json"), corpus(sources=sources))))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    rows = [line.split() for line in lines if line.lstrip().startswith("source_")]
+    assert [row[0] for row in rows] == [source.name for source in sources]
+    counts = "CC-BY-NC-SA-4.0 123,456,789 23,456,789 3 4,000,000,000 25 % 9 1.25 15 en zh-Hans"
+    assert {" ".join(row[1:]) for row in rows} == {counts}
+    assert any("--json" in line for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from configs.errors import MemoryExhaustedError, SectorLMError, StorageError
 from configs.exits import understood
 from configs.load import load_recipe
 from configs.recipe import SECTORS
+from configs.records import Run, made_by
 from configs.starter import starter_files
 from configs.store import RunFolder
+from configs.taint import mark_tainted
 
 HOUSE = Path(__file__).resolve().parent.parent
 RECIPE = """\
@@ -76,9 +79,24 @@ def here(tmp_path: Path, tiny_base: Path) -> Path:
     return tmp_path
 
 
-def test_check_of_a_good_recipe_finds_nothing(here: Path) -> None:
+TERMS = (
+    "note: r.yaml:4 corpora: Strictest licence: permissive. Highest grade: general (GB/T 43697-2024). "
+    "Allowed: research and commercial. MIT: keep the copyright notice with copies of the text.\n"
+)
+
+
+def test_check_of_a_good_recipe_finds_nothing_and_tells_the_terms_of_the_mixture(here: Path) -> None:
     done = door("check", "r.yaml", cwd=here)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "r.yaml: no problems found\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "r.yaml: no problems found\n", TERMS)
+
+
+def test_check_tells_to_pin_a_data_set_of_the_hub_unless_a_commit_of_40_digits_is_given(here: Path) -> None:
+    """Neither is read; `main` moves, a commit does not."""
+    commit = "0123456789" * 4
+    for path, loose in (("hf:org/name", True), ("hf:org/name@main", True), (f"hf:org/name@{commit}", False)):
+        done = door("check", "r.yaml", "--set", f"corpora.notes.path={path}", cwd=here)
+        assert (done.returncode, f"{path} is read from the hub" in done.stderr) == (0, True), done.stderr
+        assert ("pin it" in done.stderr) == loose
 
 
 WRONG = {
@@ -95,6 +113,31 @@ WRONG = {
     "trained on the test": (3, ("notes.jsonl", "test.jsonl"), "corpus notes trains on test.jsonl"),
     "row too long": (2, ("sequence_length: 64", "sequence_length: 1024"), "do not fit the base model's context of 512"),
 }  # fmt: skip
+
+
+def test_check_refuses_unknown_rules_and_requests_that_mean_nothing_all_at_once(here: Path) -> None:
+    """Two wrong rules, two wrong requests and a wrong time, each with its line; what is right is not named."""
+    text = (here / "r.yaml").read_text()
+    rules = "rules: {max_simbols: 0.2, min_letters: 0.2}, exclude: [Jane Doe, 'text:(', 00c0ffee00c0ffee]"
+    text = text.replace("validation: 0.2", f"validation: 0.2, {rules}").replace(
+        "    licence: MIT", "    licence: MIT\n    rules: {HTML remain: false}"
+    )
+    (here / "r.yaml").write_text(text)
+    done = door("check", "r.yaml", cwd=here)
+    assert done.returncode == 2
+    for message in (
+        "r.yaml:11 prepare.rules.max_simbols: max_simbols: no quality rule and no repair has this name\n"
+        "  Did you mean max_symbols?",
+        "r.yaml:8 corpora[notes].rules.HTML remain: HTML remain: no quality rule and no repair has this name",
+        "r.yaml:11 prepare.exclude[0]: neither the id of a document nor a pattern: 'Jane Doe'",
+        "r.yaml:11 prepare.exclude[1]: not a regular expression: 'text:('",
+    ):
+        assert message in done.stderr, done.stderr
+    assert "min_letters:" not in done.stderr and "exclude[2]" not in done.stderr
+    (here / "r.yaml").write_text(text.replace("    licence: MIT", "    licence: MIT\n    time: last year"))
+    done = door("check", "r.yaml", cwd=here)
+    told = 'r.yaml:8 corpora[notes].time: got "last year"; it must be a year, a date or a span: 2019, 2024-03-20, 1996/2024'
+    assert told in done.stderr and "max_simbols" in done.stderr
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -193,6 +236,7 @@ def test_prepared_rows_records_and_their_sources_can_be_looked_at(here: Path) ->
     shown = json.loads(door("show", "runs/small", "--sample", "1", "--json", cwd=here).stdout)
     pieces = shown["0"]
     assert {piece["source"] for piece in pieces} == {"notes"}
+    assert all(re.fullmatch(r"notes\.jsonl:\d+", piece["where"]) for piece in pieces)
     supervised = "".join(piece["text"] for piece in pieces if piece["supervised"])
     assert ("rates" in supervised or "trade" in supervised) and "Sentence" not in supervised
     traced = json.loads(door("show", "--trace", "runs/small/corpus/corpus.json", "--json", cwd=here).stdout)
@@ -205,6 +249,26 @@ def test_prepared_rows_records_and_their_sources_can_be_looked_at(here: Path) ->
     assert [(row["name"], row["sector"], row["stage"]) for row in listed] == [("small", "finance", "prepare")]
     table = door("show", "runs/small/corpus", cwd=here, LC_ALL="C", PYTHONUTF8="0")
     assert (table.returncode, "documents" in table.stdout) == (0, True)
+
+
+def test_a_tainted_run_is_marked_where_runs_are_listed_and_shown(here: Path) -> None:
+    """A run record, with the mark beside it that a removal request leaves which takes out one document."""
+    (here / "runs/small/run").mkdir(parents=True)
+    Run(
+        name="small", settings={}, inputs={}, files={}, made=made_by("training", 0.0), base="tiny", base_digest="0",
+        method="lora", weights="adapter", weights_digest="0", trainable_parameters=1, total_parameters=2, steps=1,
+        epochs=1.0, tokens=1, seconds_training=1.0, tokens_per_second=1.0, peak_memory_bytes=1, loss_first=1.0,
+        loss_last=1.0, curve=(),
+    ).write(here / "runs/small/run/run.json")  # fmt: skip
+    assert json.loads(door("runs", "--json", cwd=here).stdout)[0]["tainted"] == ""
+    mark_tainted({here / "runs/small/run": ("a" * 16,)}, ["text:[Jj]ane"])
+    told = "learnt from 1 document that must be forgotten (text:[Jj]ane): train again"
+    [listed] = json.loads(door("runs", "--json", cwd=here).stdout)
+    assert (listed["stage"], listed["tainted"]) == ("train", told)
+    shown = door("show", "runs/small/run", cwd=here).stdout
+    assert [line.split(maxsplit=1)[1].strip() for line in shown.splitlines() if "tainted" in line] == [told]
+    (here / "runs/small/run/tainted.json").write_text("{")
+    assert json.loads(door("runs", "--json", cwd=here).stdout)[0]["stage"] == "damaged"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -11,7 +11,8 @@ from configs.base import load_tokenizer, tokenizer_digest
 from configs.errors import DataError, RecipeError
 from configs.find import find_in_corpus, find_view
 from configs.records import Corpus, SourceLedger, made_by
-from configs.sample import packed_rows
+from configs.sample import packed_rows, row_view
+from configs.show import Asked, show
 from configs.store import files_of
 from configs.taint import mark_tainted, runs_that_saw, taint_of, tainted_runs, tell_tainted
 from configs.view import drawn
@@ -127,6 +128,38 @@ def test_the_view_names_document_rows_passage_and_runs(corpus, tmp_path):
     for part in ("c" * 16, "notes.jsonl:3", "validation, row 3", "clinic", str(run)):
         assert part in shown.replace("\n", "")
     assert "not found" in drawn(find_view([], [])[0])
+
+
+GONE = [
+    {"source": "notes", "id": "e" * 16, "where": "7.txt", "reason": "excluded"},
+    {"source": "notes", "id": "", "where": "8.txt", "reason": "not UTF-8"},
+    {"source": "notes", "id": "a" * 16, "where": "notes.jsonl:9", "reason": "duplicate"},
+]
+
+
+def test_a_document_that_was_left_out_is_answered_with_its_reason_and_the_tainted_runs_that_saw_it(corpus, tmp_path):
+    """`e` was excluded; of the two runs only `old` learnt from it. `a` is here, whatever became of its second copy."""
+    (corpus / "dropped.jsonl").write_text("".join(json.dumps(line) + "\n" for line in GONE))
+    old, new = (make_run(tmp_path / "runs", name, corpus) for name in ("old", "new"))
+    mark_tainted({old: ("e" * 16,), new: ("f" * 16,)}, ["e" * 16])
+    found, [view, runs] = show(corpus, Asked(find="e" * 16), [], list)
+    assert found["left_out"] == [{"document": "e" * 16, "source": "notes", "where": "7.txt", "reason": "excluded"}]
+    assert (found["documents"], found["tainted"]) == ([], [str(old)])
+    assert "left out: excluded, 7.txt" in drawn(view) and "notes" in drawn(view)
+    assert runs.plain == f"tainted runs, which saw it before it was left out:\n  {old}"
+    found, _ = show(corpus, Asked(find="a" * 16), [], list)
+    assert (len(found["documents"]), found["left_out"], found["tainted"]) == (1, [], [])
+    found, [view] = show(corpus, Asked(find="d" * 16), [], list)
+    assert (found["left_out"], drawn(view)) == ([], "not found in this corpus")
+
+
+def test_rows_name_file_and_line_of_each_document_on_a_terminal(corpus):
+    """The first document fills rows 0 and following alone; a row that starts in its middle names its line too."""
+    rows = find_in_corpus(corpus, "b" * 16)[0].rows
+    packed = packed_rows(corpus, 0, [0, *rows])
+    assert {piece.where for piece in packed[0]} == {"notes.jsonl:1"}
+    assert {piece.where for row in rows for piece in packed[row]} == {"notes.jsonl:2"}
+    assert "-- notes, notes.jsonl:1, token 0\n" in row_view(0, packed[0], colour=False).plain
 
 
 # ---------------------------------------------------------------- runs

@@ -75,6 +75,28 @@ def test_a_wrong_column_is_told_beside_the_fields_that_are_there(tmp_path):
             ['records: "data[].paragraphs[].qas[]"', 'answer: "{{ answers[0].text }}"'],
         ),
         ("a.html", "<p>Rates rose.</p>", ['text: "{{ text }}"']),
+        (
+            "a.xml",
+            '<D url="http://a.org/a/long/address"><Focus>Flu</Focus><QAPairs><QAPair><Question>Q</Question>'
+            "<Answer>A</Answer></QAPair></QAPairs></D>",
+            ['records: "QAPairs.QAPair[]"', 'prompt: "{{ Question }}"', 'answer: "{{ Answer }}"'],
+        ),
+        (
+            "a.json",
+            '[{"paragraphs": [{"text": "P"}], "questions": [{"question": "Q", "answer": ["A", "B"]}]}, {}]',
+            [
+                'records: "questions[]"',
+                'prompt: "{{ question }}"',
+                r"""answer: "{{ answer | join('\\n') if answer is iterable""",
+            ],
+        ),
+        ("a.json", '{"7": {"q": "Q", "a": "A"}, "8": {"q": "R", "a": "B"}}', ['records: "*"', 'answer: "{{ a }}"']),
+        ("a.jsonl", '{"id": "7", "dialog": ["Hi", "Hello"]}', ['messages: "dialog"']),
+        ("a.jsonl", '{"said": [["Hi", "Hello"]]}', ['messages: "said"']),
+        ("a.jsonl", '{"paragraphs": ["One.", "Two."]}', [r"""text: "{{ paragraphs | join('\\n')"""]),
+        ("a.csv", f"{'Which rate was it? ' * 5},5,A\nWhat?,x,B\n", ['columns: ["a", "b", "c"]', 'text: "{{ a }}"']),
+        ("12.csv", "in,n\n1,2\n", ['name: "12"', r'text: "{{ row[\"in\"] }}"']),
+        ("a.jsonl", '{"n": 7}', ['text: "{{ n }}"']),
     ],
 )
 def test_a_bare_file_shows_its_fields_and_guesses_an_entry_that_loads(tmp_path, name, content, entry):
@@ -83,7 +105,7 @@ def test_a_bare_file_shows_its_fields_and_guesses_an_entry_that_loads(tmp_path, 
     lines = seen(tmp_path / name, content)
     assert all(line in lines for line in entry)
     given = yaml.safe_load(lines.partition("corpora:\n")[2])[0]
-    source = Source(**given | {"licence": "MIT"})
+    source = Source.model_validate_json(json.dumps(given | {"licence": "MIT"}))
     assert len(preview(source, (tmp_path,), 1).documents) == 1
 
 
@@ -99,3 +121,16 @@ def test_members_of_an_archive_are_shown_with_their_places(tmp_path):
         archive.writestr("x/2.md", "# Two")
     lines = file_lines(preview_file(tmp_path / "a.zip", 2))
     assert [line for line in lines if line.startswith("--")] == ["-- a.zip!x/1.md", "-- a.zip!x/2.md"]
+
+
+def test_what_is_masked_and_composed_is_shown_as_the_model_will_see_it(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"t": "致电13800138000。 第一条 本法自公布之日起施行。"}, ensure_ascii=False) + "\n"
+    )
+    source = Source(name="s", path="a.jsonl", text="{{ t }}", licence="MIT")
+    shown = "\n".join(preview_lines(preview(source, (tmp_path,), 1)))
+    assert "[PHONE]" in shown
+    assert "13800138000" not in shown
+    dropping = preview(source.model_copy(update={"personal": "drop"}), (tmp_path,), 1)
+    assert dropping.documents == []
+    assert "left out: personal data: 1" in preview_lines(dropping)

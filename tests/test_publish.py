@@ -12,11 +12,12 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from configs.base import load_tokenizer, load_weights
-from configs.errors import DataError, GateError, RecipeError
+from configs.errors import DataError, GateError, PolicyError, RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Comparison, Corpus, Release
 from configs.store import RunFolder
+from configs.taint import mark_tainted
 from training.attention import register
 from training.batches import Rows
 from training.merge import _save_as, held_out, log_probabilities
@@ -103,6 +104,19 @@ def test_a_rise_of_20_percent_in_general_bits_per_byte_breaks_a_gate_of_5_percen
     assert check_gates(with_gates(job, max_general_loss=0.25), risen)["max_general_loss"].startswith(
         "general_text rose"
     )
+
+
+def test_a_run_that_learnt_what_must_be_forgotten_is_never_released(job):
+    """Neither made nor kept: the release of before stays as it was, and nothing lies beside it."""
+    before = {path: path.stat().st_mtime_ns for path in job.folder.root.rglob("*")}
+    mark_tainted({job.folder.run: ("a" * 16, "b" * 16)}, ["text:Jane Doe"])
+    with pytest.raises(PolicyError) as refused:
+        publish(job)
+    assert refused.value.code == 4
+    assert "learnt from 2 documents that must be forgotten (text:Jane Doe)\n  Train again" in str(refused.value)
+    after = {path: path.stat().st_mtime_ns for path in job.folder.root.rglob("*")}
+    assert after.keys() - before.keys() == {job.folder.run / "tainted.json"}
+    assert all(after[path] == time for path, time in before.items() if path != job.folder.run)
 
 
 def test_a_damaged_release_is_made_again(job, capsys):

@@ -166,11 +166,13 @@ def test_planted_junk_is_dropped(name, said):
     assert sum(reason != "" for reason in reasons(said)) >= 49, name
 
 
-def test_short_answers_of_a_conversation_are_no_prose_but_may_not_repeat_themselves():
+def test_a_conversation_is_no_prose_and_its_question_may_repeat_runs_of_words_but_not_lines():
     listed = "\n".join(f"{number}. {word}" for number, word in enumerate("abcdefghijklmnopqrstuvwxyz" * 3))
     assert reasons([listed], plain=False) == [""]
     assert reasons([listed]) == ["few letters"]
-    assert reasons(["The rate rose again in the spring of that year. " * 20], plain=False) == ["one run of three words"]
+    again = "The rate rose again in the spring of that year. "
+    assert reasons([again * 20, f"{again}\n" * 20], plain=False) == ["", "repeated lines"]
+    assert reasons([again * 20]) == ["one run of three words"]
     assert reasons(["ok", "\ufffd" * 20], plain=False) == ["too short", "unreadable"]
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import DataError, UnsafeArtefactError
+from configs.job import find_files
 from configs.read import Reading, digest_files, read_rows
 
 
@@ -71,6 +72,12 @@ def test_nested_records_carry_the_plain_fields_around_them(put):
 def test_a_wrong_path_of_records_names_the_nearest_key(put):
     with pytest.raises(DataError, match=r"no dta in the record. Did you mean data\?"):
         rows_of(put("a.json", '{"data": []}'), records="dta[]")
+
+
+@pytest.mark.parametrize("path", ["[].questions[]", "data..rows[]", "questions[]."])
+def test_a_step_of_records_without_a_name_says_what_a_step_looks_like(put, path):
+    with pytest.raises(DataError, match=r"a step without a name in .*\n.*NAME, NAME\[\] or \*"):
+        rows_of(put("a.json", '[{"questions": [{"q": 1}]}]'), records=path)
 
 
 def test_csv_has_a_header_or_is_given_its_columns(put):
@@ -427,6 +434,21 @@ def test_a_binary_file_is_no_corpus(put):
         rows_of(put("photo.txt", bytes(range(256)) * 100))
 
 
+def test_nul_bytes_in_a_short_text_are_taken_out_and_counted(put):
+    rows, reading = rows_of(put("a.txt", "Rates\0 rose.\0\n\0\nIn May."))
+    assert (rows[0].fields["text"], reading.left_out) == ("Rates rose.\n\nIn May.", {"NUL bytes": 3})
+    rows, reading = rows_of(put("a.txt", "Rates\0 rose.\n\0\nIn May."), records="lines")
+    assert ([row.fields["text"] for row in rows], reading.left_out) == (["Rates rose.", "In May."], {"NUL bytes": 2})
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\nabc", b"PK\x03\x04 abc", b"\x7fELFabc", b"%PDF-1.7 abc", b"\0" * 9]
+)
+def test_a_short_file_that_begins_like_a_binary_one_is_none(put, content):
+    with pytest.raises(DataError, match="not a text file"):
+        rows_of(put("a.txt", content))
+
+
 # ---------------------------------------------------------------- damaged records
 
 
@@ -436,6 +458,16 @@ def test_malformed_lines_are_counted_with_line_and_column(put):
     assert reading.refused == {"malformed JSON": 1, "last line looks cut off": 1}
     assert reading.rows == 4
     assert reading.examples[0] == "a.jsonl:2: malformed JSON: column 7: Expecting value"
+
+
+def test_a_reason_of_the_json_decoder_that_ends_in_the_middle_is_made_whole(put):
+    _, reading = rows_of(put("a.jsonl", '{"a": "tab\there"}\n{"a": "open}\n{"a": 3}\n'))
+    assert reading.examples == [
+        "a.jsonl:1: malformed JSON: column 11: Invalid control character",
+        "a.jsonl:2: malformed JSON: column 13: Invalid control character",
+    ]
+    with pytest.raises(DataError, match=r"column 12: Invalid control character$"):
+        rows_of(put("b.json", '[{"a": "tab\there"}]'))
 
 
 def test_duplicate_keys_and_lone_surrogates_are_refused_wherever_they_stand(put):
@@ -529,6 +561,24 @@ def test_an_empty_file_gives_no_rows(put):
     for name in ("a.jsonl", "a.json", "a.csv", "a.txt", "a.xml", "a.html", "a.rst"):
         rows, reading = rows_of(put(name, ""))
         assert (rows, reading.rows, reading.left_out) == ([], 0, {"empty file": 1})
+
+
+def test_numbered_files_and_members_come_as_people_count(put, tmp_path):
+    names = ["1.txt", "2.txt", "02b.txt", "10.txt", "a/9.txt", "a/11.txt", "b1.txt"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in sorted(names):
+            archive.writestr(name, name)
+            put(f"folder/{name}", name)
+    assert [row.fields["text"] for row in rows_of(tmp_path / "a.zip")[0]] == names
+    files = find_files("folder", (tmp_path,))
+    assert [file.relative_to(tmp_path / "folder").as_posix() for file in files] == names
+    assert [file.name for file in find_files("folder/*.txt", (tmp_path,))] == [
+        "1.txt",
+        "2.txt",
+        "02b.txt",
+        "10.txt",
+        "b1.txt",
+    ]
 
 
 def test_digests_are_labelled_by_the_path_below_the_root(put, tmp_path):

@@ -9,7 +9,20 @@ import pytest
 from transformers import AutoTokenizer
 
 from configs.taint import taint_of
-from tests.recipes import balances, corpus, digest, documents, lines, notes, prose, read_lines, recipe, sectorlm, source, tokens
+from tests.recipes import (
+    balances,
+    corpus,
+    digest,
+    documents,
+    lines,
+    notes,
+    prose,
+    read_lines,
+    recipe,
+    sectorlm,
+    source,
+    tokens,
+)
 
 PAIRS = {"prompt": "{{ q }}", "answer": "{{ a }}"}
 LAW = """# Market Rules Act 2020
@@ -87,7 +100,10 @@ def test_rows_that_are_not_selected_do_not_count_as_dropped(tiny_base):
 
 def test_the_tokens_of_plain_text_decode_to_the_texts_that_were_kept(tiny_base):
     """20 texts, some longer than a row, some in Chinese, one with a control token written out: nothing is lost or added."""
-    texts = [prose(n, 1 + n) for n in range(18)] + ["中国人民银行决定下调贷款利率，以支持实体经济。" * 9, "An <|endoftext|> mark. " + prose(99)]
+    texts = [prose(n, 1 + n) for n in range(18)] + [
+        "中国人民银行决定下调贷款利率，以支持实体经济。" * 9,
+        "An <|endoftext|> mark. " + prose(99),
+    ]
     Path("notes.jsonl").write_text(lines([{"body": text} for text in texts]))
     recipe(tiny_base, source("notes.jsonl", rules={"max_repeated_16_characters": False}), sequence_length=32)
     assert sectorlm("prepare", "r.yaml").code == 0
@@ -151,15 +167,16 @@ def test_a_pattern_takes_out_every_document_that_holds_it_with_all_that_was_made
     recipe(tiny_base, told, sequence_length=512)
     assert sectorlm("prepare", "r.yaml").code == 0
     trained()
-    family = {it["id"] for it in documents() if it["where"].split("~")[0] in ("laws.jsonl:5", "laws.jsonl:8")}
-    assert len(family) > 4
+    both = [it for it in documents() if it["where"].split("~")[0] in ("laws.jsonl:5", "laws.jsonl:8")]
+    family, learnt = {it["id"] for it in both}, {it["id"] for it in both if it["split"] == "train"}
+    assert len(learnt) > 4
     recipe(tiny_base, told, sequence_length=512, exclude=["text:Jane Doe"])
     assert sectorlm("prepare", "r.yaml").code == 0
     record = corpus().sources[0]
     assert record.dropped == {"excluded": len(family)}
     assert not family & {it["id"] for it in documents()}
     assert balances()
-    assert set(taint_of(Path("runs/small/run"))["documents"]) <= family
+    assert set(taint_of(Path("runs/small/run"))["documents"]) == learnt
 
 
 def test_a_pattern_is_looked_for_in_the_columns_of_a_table_and_in_answers_not_preferred(tiny_base):
@@ -206,7 +223,10 @@ def test_a_text_and_its_exercises_stand_on_one_side_of_the_split_and_are_counted
     ]
     for name, content in (("laws", laws), ("table", rows), ("texts", texts)):
         Path(f"{name}.jsonl").write_text(lines(content))
-    sources = [source(f"{name}.jsonl", compose=[form]) for name, form in (("laws", "articles"), ("table", "table"), ("texts", "reading"))]
+    sources = [
+        source(f"{name}.jsonl", compose=[form])
+        for name, form in (("laws", "articles"), ("table", "table"), ("texts", "reading"))
+    ]
     recipe(tiny_base, *sources, sequence_length=512, validation=0.3)
     assert sectorlm("prepare", "r.yaml").code == 0
     assert balances()

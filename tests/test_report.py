@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from configs.records import Comparison, Difference, made_by
+from configs.sample import Piece
 from configs.store import RunFolder
 from eval.compare import compare
 from eval.figures import Series, curve, forest, short, ticks
-from eval.report import difference_table
+from eval.report import difference_table, gather, html
 from eval.words import cost, headline, interval, p_value, shown, signed
 from tests.test_compare import choice, corpus, job, pair, passages
 
@@ -172,6 +174,19 @@ def test_the_page_tells_the_terms_the_leaks_and_what_was_found_in_each_source(pa
     assert "Strictest licence: public-domain. Highest grade: general" in text
     assert "as it was read: m 1 of 32 (0 in whole)." in text
     assert "What was found in each source Source Personal data &lt;b&gt;rows&lt;/b&gt; not looked for" in text
+
+
+def test_supervised_text_is_marked_and_its_document_named_by_file_and_line(tmp_path):
+    """One row of two pieces of one document: the answer is a target of the loss, the question is not."""
+    pair(tmp_path, {"m": choice("m", "--+-" * 8)}, {"m": choice("m", "+++?" * 8)})
+    corpus(RunFolder(tmp_path).corpus, {}, {})
+    found = compare(job(tmp_path))
+    asked = Piece("rows", "rows.jsonl:7", 1200, "Why <up>?", supervised=False, tokens=3)
+    answer = asked._replace(text="Rates & trade", supervised=True)
+    page = html(replace(gather(found, RunFolder(tmp_path)), packed={3: [asked, answer]}))
+    assert "<h3>Row 3</h3>" in page and "<small>rows, rows.jsonl:7, token 1,200</small>" in page
+    assert re.findall('<mark class="learnt">(.*?)</mark>', page.split("<h3>Row 3</h3>")[1]) == ["Rates &amp; trade"]
+    assert "Why &lt;up&gt;?" in page
 
 
 def test_a_model_that_always_says_the_same_is_found_out(tmp_path):

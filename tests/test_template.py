@@ -3,7 +3,7 @@
 import pytest
 
 from configs.errors import DataError, RecipeError
-from configs.template import columns_of, template
+from configs.template import columns_of, printed_bare, template
 
 
 def test_columns_become_text():
@@ -54,3 +54,23 @@ def test_a_template_reaches_nothing_but_the_row(attack):
 
 def test_the_columns_of_a_template_are_known_before_any_row():
     assert columns_of("{{ a }} {% for x in b %}{{ x }}{% endfor %} {{ row['c'] }}") == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("{{ a }} {{ b | trim }} {{ c | default('') }} {{ d ~ '!' }}", {"a", "b", "c", "d"}),
+        ("{{ a | join(', ') if a is not string else a }}", set()),
+        ("{% if a is string %}{{ a }} {{ b }}{% else %}{{ a | join }}{% endif %}", {"b"}),
+        ("{% if a %}{{ a }}{% endif %}{{ b if b is not none and b is defined }}", {"a", "b"}),
+        (
+            "{{ a[0].text }} {{ b.name }} {{ c | length }} {{ d | first | trim }} {% for x in e %}{{ x }}{% endfor %}",
+            set(),
+        ),
+        ("{% for x in e %}{{ x }} of {{ title }}{% endfor %}", {"title"}),
+        ("{{ 'many' if a | length > 2 else a }}", set()),
+        ("{% if k == '1' %}{{ a }}{% elif a is string %}{{ a }}{% endif %}", {"a"}),
+    ],
+)
+def test_the_columns_that_are_printed_as_they_are_are_told_from_those_that_a_template_looks_into(text, bare):
+    assert printed_bare(text) == bare

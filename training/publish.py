@@ -10,10 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 from configs.base import base_folder, load_tokenizer, public_name
-from configs.errors import GateError, RecipeError, StorageError
+from configs.errors import GateError, PolicyError, RecipeError, StorageError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Release, Run, flat, made_by, stale
 from configs.store import crash_point, files_of, staged, verify_files, write_atomic
+from configs.taint import taint_of, taint_told
 from training.card import model_card
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def publish(job: Job, *, push: bool = False) -> Release:
     Raises:
         RecipeError: a push was asked for, and the recipe names no repository.
         DataError: a record that the card quotes is missing or does not fit its files.
+        PolicyError: the run learnt from documents that must be forgotten.
         GateError: a gate of the recipe was not met, or the release does not reproduce the run.
         StorageError: the hub refused the push; the local folder is complete.
     """
     started = time.monotonic()
     if push and job.recipe.publish.push_to is None:
         raise RecipeError("no repository to push to", where="publish.push_to", hint="Set publish.push_to: ORG/NAME.")
+    _refuse_tainted(job)
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
     run = Run.read(job.folder.run / "run.json")
     comparison = Comparison.read(job.folder.report / "comparison.json")
@@ -73,6 +76,20 @@ def publish(job: Job, *, push: bool = False) -> Release:
     if push:
         _push(job, release)
     return release
+
+
+def _refuse_tainted(job: Job) -> None:
+    """No release is made, kept or pushed of a run that learnt what a removal request takes out.
+
+    Raises:
+        PolicyError: it did.
+    """
+    if taint := taint_of(job.folder.run):
+        raise PolicyError(
+            f"the release is refused: this run {taint_told(taint)}",
+            where=str(job.folder.run),
+            hint="Train again, `sectorlm run RECIPE`, with a recipe whose prepare.exclude has these requests.",
+        )
 
 
 def check_gates(job: Job, comparison: Comparison) -> dict[str, str]:

@@ -100,13 +100,11 @@ def check(
         found_there = indicators_at(recipe)
         return Answer([it._asdict() for it in found_there], [indicator_table(found_there)])
     from configs.check import check_recipe
-    from configs.progress import say
     from data_prep.exclude import exclusion
     from data_prep.quality import check_rules
 
     found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion)
-    for note in found.notes:
-        say(f"note: {note}")
+    found.tell_notes()
     found.refuse()
     return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])
 

@@ -23,6 +23,7 @@ from configs.job import find_files
 from configs.licences import licence_problem
 from configs.load import load_task, problems, read_recipe
 from configs.problems import at_place
+from configs.progress import say
 from configs.recipe import Evaluate, Prepare, Recipe, Source
 from configs.store import HOUSE
 
@@ -59,6 +60,11 @@ class Checked:
         except OSError as error:
             what = f"{error.filename or 'a file'} cannot be read ({error.strerror or error})"
             self.problems.append(DataError(at_place(self.tree, key, what)))
+
+    def tell_notes(self) -> None:
+        """Print what is worth knowing."""
+        for note in self.notes:
+            say(f"note: {note}")
 
     def refuse(self) -> None:
         """Raise all problems as one error, of the kind of the first.

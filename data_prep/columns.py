@@ -39,7 +39,7 @@ TEXTS = pa.schema([(name, pa.large_string()) for name in ("id", "where", "group"
 
 
 class Entry(NamedTuple):
-    """A document, and what must stay on one side of the validation split with it: a group, or its content if empty."""
+    """A document, and the key of what must stay on its side of the validation split; empty: the digest of its content."""
 
     document: Document
     key: str
@@ -56,7 +56,7 @@ class ColumnWriter:
         self.folder, self.index, self.documents = folder, index, 0
 
     def __enter__(self) -> Self:
-        packed = pa.ipc.IpcWriteOptions(compression="zstd")
+        packed = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # threads for so little cost half as much again
         self.texts = pa.ipc.new_file(self.folder / "texts.arrow", TEXTS, options=packed)
         self.columns: Any = None
         self.flat = {name: (self.folder / f"{name}.bin").open("wb") for name in ("signatures", "passages", "leaks")}
@@ -110,7 +110,7 @@ class ColumnWriter:
 
 def _split_columns(entries: list[Entry], digests: list[str], source: Source, seed: int) -> dict[str, np.ndarray]:
     """The key that stays on one side of the split, its random place, and the document's for `max_documents`."""
-    keys = [f"group {entry.key}" if entry.key else digest for entry, digest in zip(entries, digests, strict=True)]
+    keys = [entry.key or digest for entry, digest in zip(entries, digests, strict=True)]
     numbers = [entry.parent for entry in entries]  # a text and the exercises made from it are drawn together
     return {
         "key": np.array([xxhash.xxh3_64_intdigest(key.encode()) for key in keys], np.uint64),

@@ -28,8 +28,9 @@ class Kernels(NamedTuple):
     collapsed: Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
     signatures: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
     passage_lines: Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
-    lines: Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...], int, int], Arrays]
+    lines: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], Arrays]
     histogram: Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+    word_counts: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
     top_run: Callable[[np.ndarray, np.ndarray, int, int, int], np.ndarray]
     repeated_runs: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 
@@ -57,17 +58,18 @@ def _compiled(numba: Any, cache: bool) -> Kernels:
     for helper in ("_mixed", "_rolled", "_bits", "_room"):
         numba.extending.register_jitable(getattr(loops, helper))
     number, hashed = numba.int64, numba.uint64
-    marks, codes, hashes, places = (
+    marks, rows, codes, hashes, places = (
         numba.types.Array(kind, 1, "C", readonly=True)
-        for kind in (numba.uint8, numba.uint32, numba.uint64, numba.int64)
+        for kind in (numba.uint8, numba.uint16, numba.uint32, numba.uint64, numba.int64)
     )
     types = {
         "units": (codes, places, codes, hashed),
         "collapsed": (codes, places, codes),
         "signatures": (hashes, places, codes, hashed, number),
         "passage_lines": (codes, places, codes),
-        "lines": (codes, places, marks, numba.types.UniTuple(number, 5), hashed, number),
+        "lines": (codes, places, marks, hashed, number),
         "histogram": (codes, places, marks, number),
+        "word_counts": (hashes, places, rows, hashes, marks, numba.types.UniTuple(number, 2)),
         "top_run": (hashes, places, hashed, number, number),
         "repeated_runs": (hashes, places, hashed, number),
     }

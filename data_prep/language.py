@@ -2,7 +2,7 @@
 
 It is light and exact about what it rests on: no model, one look at each code point and at each word.
 
-    N code points, D texts, U units, F units that are function words, L languages of the word table
+    N code points, D texts, U units, S sets of languages, L languages of the word table
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ class WordTable(NamedTuple):
     """uint16 [2**SLOTS]: the row of the word that may stand there, 0 for none."""
     values: np.ndarray
     """uint64 [W + 1]: the words as units."""
+    sets: np.ndarray
+    """uint8 [W + 1]: the set of languages that the word belongs to."""
     masks: np.ndarray
-    """uint16 [W + 1]: bit l is set where the word belongs to language l of WORDS."""
+    """uint16 [S]: the sets; bit l is for language l of WORDS."""
 
 
 def languages_of(texts: Texts, units: Units) -> np.ndarray:
@@ -88,12 +90,12 @@ def languages_of(texts: Texts, units: Units) -> np.ndarray:
     ['en', 'zh-Hans', 'zh-Hant', 'ja', 'ko', 'es', 'none']
     """
     counts_DC = histogram(texts, script_table(), CLASSES)
-    places, masks = function_words(units)
+    words_DS = word_counts(units)
     letters = counts_DC[:, LATIN:].sum(1)
     kana = counts_DC[:, KANA]
     east = counts_DC[:, [HAN, SIMPLIFIED, TRADITIONAL]].sum(1) + kana
     chinese = np.where(counts_DC[:, TRADITIONAL] > counts_DC[:, SIMPLIFIED], _code("zh-Hant"), _code("zh-Hans"))
-    without_spaces = unspaced(east, letters, totals(places, units.starts))
+    without_spaces = unspaced(east, letters, words_DS.sum(1))
     codes = np.select(
         [
             letters == 0,
@@ -103,7 +105,7 @@ def languages_of(texts: Texts, units: Units) -> np.ndarray:
             counts_DC[:, OTHER] > MOST * letters,
         ],
         [_code("none"), _code("ko"), _code("ja"), chinese, _code("other")],
-        _latin(places, masks, units.starts),
+        _latin(words_DS),
     )
     return codes.astype(np.int8)
 
@@ -113,15 +115,25 @@ def unspaced(east: np.ndarray, letters: np.ndarray, words: np.ndarray) -> np.nda
     return (east > MOST * letters) | ((east > SOME * letters) & (east > PER_FUNCTION_WORD * words))
 
 
-def function_words(units: Units) -> tuple[np.ndarray, np.ndarray]:
-    """Which units are function words, int64 [F], and the languages they belong to, as bits of WORDS, uint16 [F]."""
+def word_counts(units: Units) -> np.ndarray:
+    """How many function words of each set of languages (`WordTable.sets`) a text has: int64 [D, S].
+
+    >>> word_counts(units_of(texts_of(["The rate of a loan", "42"]))).sum(1).tolist()
+    [3, 0]
+    """
+    from data_prep.fast import kernels
+
     table = word_table()
-    slots_U = (units.values_U >> np.uint64(table.shift)).astype(np.uint16)
-    rows_U = table.rows[slots_U]
+    if compiled := kernels():
+        kinds = (table.shift, len(table.masks))
+        return compiled.word_counts(*units[:2], table.rows, table.values, table.sets, kinds)
+    rows_U = table.rows[(units.values_U >> np.uint64(table.shift)).astype(np.uint16)]
     places = np.flatnonzero(rows_U)
     rows = rows_U[places]
     same = table.values[rows] == units.values_U[places]
-    return places[same], table.masks[rows[same]]
+    texts, sets = len(units.starts) - 1, len(table.masks)
+    keys = np.repeat(np.arange(0, texts * sets, sets), totals(places[same], units.starts)) + table.sets[rows[same]]
+    return np.bincount(keys, minlength=texts * sets).reshape(texts, sets)
 
 
 def histogram(texts: Texts, table: np.ndarray, classes: int) -> np.ndarray:
@@ -183,15 +195,15 @@ def word_table() -> WordTable:
             break
     rows = np.zeros(1 << SLOTS, np.uint16)
     rows[slots] = np.arange(1, len(values) + 1)
-    none = np.zeros(1, np.uint64)
-    return WordTable(shift, rows, np.concatenate([none, values]), np.array([0, *masks.values()], np.uint16))
+    every, sets = np.unique(np.array([0, *masks.values()], np.uint16), return_inverse=True)
+    return WordTable(shift, rows, np.append(np.uint64(0), values), sets.astype(np.uint8), every)
 
 
-def _latin(places: np.ndarray, masks: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _latin(words_DS: np.ndarray) -> np.ndarray:
     """The language with most function words; English where it has as many as any other, `none` where there are none."""
-    counts_LD = np.stack([totals(places[masks >> bit & 1 == 1], starts) for bit in range(len(WORDS))])
+    counts_DL = words_DS @ (word_table().masks[:, None] >> np.arange(len(WORDS)) & 1)
     codes_L = np.array([_code(name if name in LANGUAGES else "other") for name in WORDS])
-    return np.where(counts_LD.max(0) > 0, codes_L[counts_LD.argmax(0)], _code("none"))
+    return np.where(counts_DL.max(1) > 0, codes_L[counts_DL.argmax(1)], _code("none"))
 
 
 def _code(language: str) -> int:

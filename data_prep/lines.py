@@ -82,9 +82,8 @@ def lines_of(texts: Texts) -> tuple[np.ndarray, Lines]:
     from data_prep.fast import kernels
 
     if compiled := kernels():
-        kinds = (SPACE, DIGIT, HAN, HANGUL, CLASSES)
-        counts_DC, *columns = compiled.lines(*texts, class_table(), kinds, BASE, LONGEST)
-        return counts_DC, Lines(*columns)
+        counts_DC = compiled.histogram(*texts, class_table(), CLASSES)
+        return counts_DC, Lines(*compiled.lines(*texts, look_table(), BASE, LONGEST))
     counts_DC = np.zeros((len(texts.starts) - 1, CLASSES), np.int64)
     parts = [_lines_between(texts, begin, end, counts_DC) for begin, end in _blocks(texts)]
     if not parts:
@@ -238,6 +237,14 @@ def class_table() -> np.ndarray:
     table[[ord("{"), ord("}")]] = BRACE
     table[0xFFFD] = LOST
     return table
+
+
+@lru_cache(maxsize=1)
+def look_table() -> np.ndarray:
+    """What the compiled loop sees of a code point: 0 for white space, else 1, 2 for a letter, 4 for double width; uint8."""
+    classes = class_table()
+    wide = (classes >= HAN) & (classes <= HANGUL)
+    return (classes != SPACE) | (classes < DIGIT).astype(np.uint8) << 1 | wide.astype(np.uint8) << 2
 
 
 @lru_cache(maxsize=1)

@@ -78,100 +78,106 @@ def signatures(
 
 def passage_lines(points_N: np.ndarray, starts: np.ndarray, letters_T: np.ndarray) -> Arrays:
     """`passages._lines`: all letters, and of each line start, first, last, letters, width, and whether it heads a text."""
-    data, room = np.empty(len(points_N) + 1, np.uint32), _room(points_N, starts)
+    data, room, beyond = np.empty(len(points_N) + 1, np.uint32), _room(points_N, starts), np.uint32(len(letters_T) - 1)
     places, first_L, last_L = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     letters, widths, is_head = np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(room, np.bool_)
     line = count = 0
     for text in range(len(starts) - 1):
-        place = starts[text]
-        while place < starts[text + 1]:
-            begin, before, singles = place, count, 0
-            first, last = begin, begin - 1
-            while place < starts[text + 1]:
-                point = points_N[place]
-                if point > SPACE and point not in (0xA0, 0x3000):
-                    first = place if last < begin else first
-                    last = place
-                letter = letters_T[min(point, np.uint32(len(letters_T) - 1))]
+        end = starts[text]
+        while end < starts[text + 1]:
+            begin, before, singles, point = end, count, 0, np.uint32(0)
+            while end < starts[text + 1] and point != NEWLINE:
+                point = points_N[end]
+                letter = letters_T[min(point, beyond)]
                 data[count] = point if letter == EXPANDS else letter
                 singles += data[count] >= SINGLE
                 count += letter != 0
-                place += 1
-                if point == NEWLINE:
-                    break
+                end += 1
+            first, last = begin, end - 1
+            while last >= begin and (points_N[last] <= SPACE or points_N[last] in (0xA0, 0x3000)):
+                last -= 1
+            while first < last and (points_N[first] <= SPACE or points_N[first] in (0xA0, 0x3000)):
+                first += 1
             places[line], first_L[line], last_L[line], is_head[line] = begin, first, last, begin == starts[text]
             letters[line], widths[line] = count - before, count - before + singles
             line += 1
     return data[:count], places[:line], first_L[:line], last_L[:line], letters[:line], widths[:line], is_head[:line]
 
 
-def lines(
-    points_N: np.ndarray,
-    starts: np.ndarray,
-    classes_T: np.ndarray,
-    kinds: tuple[int, ...],
-    base: np.uint64,
-    longest: int,
-) -> Arrays:
-    """`lines.lines_of`: the classes of each text's characters, and the columns of Lines; `kinds` are those of classes."""
-    space, digit, han, hangul, classes = kinds
-    room = _room(points_N, starts) + len(points_N) // longest
-    counts_DC = np.zeros((len(starts) - 1, classes), np.int64)
-    numbers = np.zeros((4, room), np.int64)
-    first_L, last_L = np.empty(room, np.uint32), np.empty(room, np.uint32)
-    dots_L, hash_L = np.zeros(room, np.bool_), np.empty(room, np.uint64)
+def lines(points_N: np.ndarray, starts: np.ndarray, looks_T: np.ndarray, base: np.uint64, longest: int) -> Arrays:
+    """The columns of `lines.Lines`; `looks_T` is `lines.look_table`. No branch inside a line: none is guessed wrong."""
+    room, beyond = _room(points_N, starts) + len(points_N) // longest, np.uint32(len(looks_T) - 1)
+    numbers, hash_L = np.zeros((4, room), np.int64), np.empty(room, np.uint64)
+    first_L, last_L, dots_L = np.empty(room, np.uint32), np.empty(room, np.uint32), np.zeros(room, np.bool_)
     line = 0
     for text in range(len(starts) - 1):
         end = starts[text]
         while end < starts[text + 1]:
-            begin = first = last = run = end
+            begin = end
             border = min(begin + longest, starts[text + 1])
-            visible, wide, words, lettered, has_letter = 0, 0, 0, 0, False
-            value, power, hashed = np.uint64(0), np.uint64(1), np.uint64(points_N[begin])
-            kind, feed = space, False
-            while True:  # once for each run of characters of one class
-                if kind != space:
-                    visible += end - run
-                    wide += (end - run) * (han <= kind <= hangul)
-                    last, hashed = end - 1, value
-                counts_DC[text, kind] += end - run
-                if feed or end == border:
-                    break
-                run, before = end, kind
-                kind = classes_T[min(points_N[end], np.uint32(len(classes_T) - 1))]
-                if kind != space and before == space:
-                    words, has_letter = words + 1, False
-                    if visible == 0:
-                        first, value, power = end, np.uint64(0), np.uint64(1)
-                if kind < digit and not has_letter:
-                    lettered, has_letter = lettered + 1, True
-                while (
-                    end < border and not feed and classes_T[min(points_N[end], np.uint32(len(classes_T) - 1))] == kind
-                ):
-                    value += np.uint64(points_N[end]) * power
-                    power *= base
-                    feed = points_N[end] == NEWLINE
-                    end += 1
-            numbers[:, line] = text, visible + wide, words, lettered
-            first_L[line], last_L[line], hash_L[line] = points_N[first], points_N[last], _mixed(hashed)
+            end += 1
+            while end < border and points_N[end - 1] != NEWLINE:
+                end += 1
+            first, last = begin, end - 1
+            while last > begin and looks_T[min(points_N[last], beyond)] == 0:
+                last -= 1
+            while first < last and looks_T[min(points_N[first], beyond)] == 0:
+                first += 1
+            value, power, width, words, lettered = np.uint64(0), np.uint64(1), 0, 0, 0
+            look = has_letter = np.uint8(0)
+            for place in range(first, last + 1):
+                value += np.uint64(points_N[place]) * power
+                power *= base
+                before = look & 1
+                look = looks_T[min(points_N[place], beyond)]
+                width += (look & 1) + (look >> 2)
+                words += (look & 1) & (before ^ 1)
+                has_letter &= before
+                lettered += (look >> 1 & 1) & (has_letter ^ 1)
+                has_letter |= look >> 1 & 1
+            if width == 0:
+                first = last = begin
+                value = np.uint64(points_N[begin])
+            numbers[0, line], numbers[1, line], numbers[2, line], numbers[3, line] = text, width, words, lettered
+            first_L[line], last_L[line], hash_L[line] = points_N[first], points_N[last], _mixed(value)
             dots_L[line] = last - first >= 2 and points_N[last] == points_N[last - 1] == points_N[last - 2] == DOT
             line += 1
     columns = (numbers[0, :line], numbers[1, :line], numbers[2, :line], numbers[3, :line])
-    return counts_DC, *columns, first_L[:line], last_L[:line], dots_L[:line], hash_L[:line]
+    return (*columns, first_L[:line], last_L[:line], dots_L[:line], hash_L[:line])
 
 
 def histogram(points_N: np.ndarray, starts: np.ndarray, table: np.ndarray, classes: int) -> np.ndarray:
-    """`language.histogram`: how many code points of each class a text has."""
-    counts_DC = np.zeros((len(starts) - 1, classes), np.int64)
+    """`language.histogram`: how many code points of each class a text has.
+
+    Four counts in turn: a processor waits for one number to be stored before it can add to it again.
+    """
+    counts_DC, turns = np.zeros((len(starts) - 1, classes), np.int64), np.empty((4, classes), np.int64)
+    beyond = np.uint32(len(table) - 1)
     for text in range(len(starts) - 1):
-        run, kind = starts[text], 0
-        for place in range(starts[text], starts[text + 1]):
-            own = table[min(points_N[place], np.uint32(len(table) - 1))]
-            if own != kind:
-                counts_DC[text, kind] += place - run
-                run, kind = place, own
-        counts_DC[text, kind] += starts[text + 1] - run
+        turns[:] = 0
+        whole = starts[text + 1] - (starts[text + 1] - starts[text]) % 4
+        for place in range(starts[text], whole, 4):
+            for turn in range(4):
+                turns[turn, table[min(points_N[place + turn], beyond)]] += 1
+        for place in range(whole, starts[text + 1]):
+            turns[0, table[min(points_N[place], beyond)]] += 1
+        for turn in range(4):
+            counts_DC[text] += turns[turn]
     return counts_DC
+
+
+def word_counts(
+    values_U: np.ndarray, starts: np.ndarray, rows: np.ndarray, words: np.ndarray, sets: np.ndarray, kinds: tuple[int, int]
+) -> np.ndarray:
+    """`language.word_counts`: function words of each set of languages; `kinds` are the shift of the table and the sets."""
+    shift, count = kinds
+    counts_DS = np.zeros((len(starts) - 1, count), np.int64)
+    for text in range(len(starts) - 1):
+        for unit in range(starts[text], starts[text + 1]):
+            row = rows[values_U[unit] >> np.uint64(shift) & np.uint64(len(rows) - 1)]
+            if row and words[row] == values_U[unit]:
+                counts_DS[text, sets[row]] += 1
+    return counts_DS
 
 
 def top_run(values_U: np.ndarray, starts: np.ndarray, base: np.uint64, length: int, slack: int) -> np.ndarray:
@@ -211,22 +217,28 @@ def top_run(values_U: np.ndarray, starts: np.ndarray, base: np.uint64, length: i
 
 
 def repeated_runs(values_U: np.ndarray, starts: np.ndarray, base: np.uint64, length: int) -> np.ndarray:
-    """`repetition.repeated_runs`: units that lie in a run of `length` units which has occurred before in the text."""
-    covered = np.zeros(len(starts) - 1, np.int64)
+    """`repetition.repeated_runs`: units that lie in a run of `length` units which has occurred before in the text.
+
+    A run's hash is made from the one before: its first unit taken out, the next one added.
+    """
+    covered, leaving = np.zeros(len(starts) - 1, np.int64), np.uint64(1)
+    for _ in range(length):
+        leaving *= base
     table, hashes = np.empty(0, np.int32), np.empty(0, np.uint64)
     for text in range(len(starts) - 1):
-        runs = starts[text + 1] - starts[text] - length + 1
+        begin, runs = starts[text], starts[text + 1] - starts[text] - length + 1
         if runs < 2:
             continue
         bits = _bits(runs * 2)
         if len(hashes) < runs:
             table, hashes = np.empty(1 << bits, np.int32), np.empty(runs, np.uint64)
         table[: 1 << bits] = -1
-        upto = 0
+        value, gone, upto = _rolled(values_U, begin, length - 1, base), np.uint64(0), 0
         for run in range(runs):
-            hashes[run] = _rolled(values_U, starts[text] + run, length, base)
-            slot = hashes[run] >> np.uint64(64 - bits)
-            while table[slot] >= 0 and hashes[table[slot]] != hashes[run]:
+            value = value * base + values_U[begin + run + length - 1] - gone * leaving
+            hashes[run], gone = value, values_U[begin + run]
+            slot = value >> np.uint64(64 - bits)
+            while table[slot] >= 0 and hashes[table[slot]] != value:
                 slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
             if table[slot] < 0:
                 table[slot] = run

@@ -17,7 +17,7 @@ import numpy as np
 from configs.errors import RecipeError, did_you_mean
 from configs.reading import encodes
 from data_prep.clean import REPAIRS
-from data_prep.language import function_words, totals, unspaced
+from data_prep.language import totals, unspaced, word_counts
 from data_prep.lines import (
     BRACE,
     DIGIT,
@@ -131,8 +131,7 @@ def statistics_of(texts: Texts, units: Units) -> Columns:
     letters = counts_DC[:, LATIN:DIGIT].sum(1)
     east = counts_DC[:, HAN] + counts_DC[:, FUNCTION]
     words_D, lettered_D = (sums(lines.text_L, column, len(letters)) for column in (lines.words_L, lines.lettered_L))
-    spoken, _ = function_words(units)
-    spoken_D = totals(spoken, units.starts)
+    spoken_D = word_counts(units).sum(1)
     apart = unspaced(east, letters, spoken_D)
     latin = counts_DC[:, LATIN] + counts_DC[:, UPPER]
     script = np.where(apart, UNSPACED, np.where(2 * latin > letters, SPACED, 0))

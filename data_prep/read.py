@@ -27,6 +27,7 @@ from data_prep.ledger import EXCLUDED, Account, line_with_text, write_lines
 from data_prep.privacy import find, mask
 from data_prep.quality import repairs_off, unusable
 from data_prep.shards import HUB, Shard, filled, is_complete, sign
+from data_prep.units import digests_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -148,10 +149,13 @@ def family(
     if entry is None:
         return
     made = compose(entry.document, fields, source, seed, account.composed, account.exercises)
-    yield Entry(made[0], made[0].group, document.id, entry.personal)
+    key = f"group {entry.document.group}" if entry.document.group else ""
+    if made[0] is not entry.document and not key:  # the key that the same text has elsewhere, without exercises
+        key = digests_of(texts_of([entry.document.content]))[0]
+    yield Entry(made[0], key, document.id, entry.personal)
     for other in made[1:]:
         if (safe := _private(other, policy, account)) is not None:
-            yield safe._replace(key=made[0].group, parent=document.id)
+            yield safe._replace(key=key, parent=document.id)
 
 
 def read_settings(source: Source, prepare: Prepare, seed: int) -> dict[str, Any]:

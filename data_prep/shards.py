@@ -81,7 +81,7 @@ def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shar
     shards: list[Shard] = []
     for source in sources:
         found = [(path, [] if path.startswith(HUB) else find_files(path, roots)) for path in paths_of(source)]
-        known = _labels([files for _, files in found])
+        known = _labels(found)
         for path, files in found:
             for spans, labels, digests in _groups(source, path, files, known):
                 shards.append(Shard(len(shards), source.name, path, spans, labels, digests))
@@ -91,10 +91,12 @@ def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shar
 _Group = tuple[tuple[Span, ...], tuple[str, ...], tuple[str, ...]]
 
 
-def _labels(found: Sequence[Sequence[Path]]) -> dict[Path, str]:
-    """Short names of a source's files, path by path; longer ones where files of two paths would have the same."""
-    labels = {file: label for files in found for file, label in labels_of(files).items()}
-    return labels if len(set(labels.values())) == len(labels) else labels_of(list(labels))
+def _labels(found: Sequence[tuple[str, Sequence[Path]]]) -> dict[Path, str]:
+    """Short names of a source's files, path by path; with the recipe's path where two paths would have the same."""
+    labels = {file: label for _, files in found for file, label in labels_of(files).items()}
+    if len(set(labels.values())) == len(labels):
+        return labels
+    return {file: f"{path}: {label}" for path, files in found for file, label in labels_of(files).items()}
 
 
 def _groups(source: Source, path: str, files: Sequence[Path], labels: Mapping[Path, str]) -> Iterator[_Group]:

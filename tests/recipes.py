@@ -18,7 +18,7 @@ from configs.exits import understood
 from configs.records import Corpus
 from configs.store import digest_folder
 
-WORDS = (
+WORDS = (  # noqa: SIM905 - a list of words reads worse
     "the bank of a rate and loan in market for year with growth by price from law to risk on capital that trade was debt "
     "is paid when court or fund as rule at index not share but yield which fee has cost this tax were bond its firm"
 ).split()

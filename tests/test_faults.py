@@ -1,8 +1,7 @@
-"""Preparation under attack: stopped, killed, without space, given nonsense; what is finished stays and the bytes come out the same."""
+"""Preparation under attack: stopped, killed, without space, given nonsense; the bytes that come out are the same."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pytest
 from configs.store import RunFolder, verify_files
 from data_prep import engine, shards
 from data_prep.shards import page_of
-from tests.recipes import balances, corpus, digest, documents, lines, notes, prose, recipe, sectorlm, source
+from tests.recipes import balances, corpus, digest, documents, lines, notes, prose, read_lines, recipe, sectorlm, source
 
 HOUSE = Path(__file__).resolve().parent.parent
 READ, TOKENS = Path("runs/small/shards/read"), Path("runs/small/shards/tokens")
@@ -41,12 +40,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def many(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """800 notes in four files, some forty shards; the digest of their corpus, prepared undisturbed under `whole`."""
+    """480 notes in four files, some thirty shards; the digest of their corpus, prepared undisturbed under `whole`."""
     monkeypatch.setattr(shards, "SHARD_BYTES", SMALL)
     monkeypatch.setattr(engine, "SMALL", 0)
     Path("data").mkdir()
     for number in range(4):
-        Path(f"data/{number}.jsonl").write_text(notes(200 * number, 200 * number + 200, sentences=12))
+        Path(f"data/{number}.jsonl").write_text(notes(120 * number, 120 * number + 120, sentences=16))
     recipe(tiny_base, source("data", name="notes"))
     assert sectorlm("prepare", "r.yaml", "--runs", "whole", "--workers", "1").code == 0
     return digest("whole/small")
@@ -102,7 +101,7 @@ def test_stopped_in_every_way_one_after_the_other_it_goes_on_and_the_bytes_are_t
     wait_until(lambda: len(finished(READ)) >= 3, running)
     running.send_signal(signal.SIGTERM)
     _, told = running.communicate(timeout=60)
-    assert (running.returncode, told) == (143, stopped("SIGTERM"))
+    assert (running.returncode, told.endswith(stopped("SIGTERM"))) == (143, True), told
     assert workers_of(running.pid) == []
     done = finished(READ)
 
@@ -138,7 +137,7 @@ def stopped(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_parts_of_an_array_that_run_together_or_twice_do_not_disturb_one_another(tiny_base):
+def test_parts_of_an_array_that_run_together_or_twice_do_not_disturb_one_another(tiny_base, monkeypatch):
     """Two parts, the first started twice; then both again for the second pass; then both when all is done."""
     Path("data").mkdir()
     for number in range(2):
@@ -149,7 +148,8 @@ def test_parts_of_an_array_that_run_together_or_twice_do_not_disturb_one_another
         told = [running.communicate(timeout=120) for running in together]
         assert [running.returncode for running in together] == [0] * len(parts), told
     assert balances()
-    assert sectorlm("prepare", "r.yaml", "--runs", "whole").code == 0
+    monkeypatch.setattr(shards, "SHARD_BYTES", SMALL)
+    assert sectorlm("prepare", "r.yaml", "--runs", "whole", "--workers", "1").code == 0
     assert digest() == digest("whole/small")
 
 
@@ -174,7 +174,7 @@ def test_whichever_call_to_the_disk_fails_what_is_there_is_whole_and_it_goes_on(
     recipe(tiny_base, source("notes.jsonl"))
     assert sectorlm("prepare", "r.yaml").code == 0
     before, record = digest(), corpus()
-    recipe(tiny_base, source("notes.jsonl"), seed=18, validation=0.2)
+    recipe(tiny_base, source("notes.jsonl"), validation=0.2, min_chars=11)
     shutil.rmtree("runs/small/shards")
     for failing in count(1):
         calls = 0
@@ -214,7 +214,7 @@ def test_on_a_real_disk_that_is_full_or_read_only_the_folder_is_named_and_it_goe
             told = sectorlm("prepare", "r.yaml", "--runs", "disk", "--workers", "1")
             whole = len(list(Path("disk").rglob("shard.json")))
             assert (told.code, whole > done) == ((0, True) if size == "50m" else (5, True)), told.err
-            assert told.code == 0 or "disk/small" in told.err and "the disk is full" in told.err
+            assert told.code == 0 or ("disk/small" in told.err and "the disk is full" in told.err)
             assert not [path for path in Path("disk").rglob(".*") if path.name.endswith(("staging", "part"))]
             done = whole
         assert digest("disk/small") == many
@@ -238,10 +238,11 @@ def test_with_stdout_closed_in_an_ascii_locale_chinese_names_are_prepared_and_to
     Path("利率.jsonl").write_text(notes(0, 20) + "{\n", "utf-8")
     recipe(tiny_base, source("利率.jsonl", name="rates"), max_bad_rows=0.01)
     line = f"{sys.executable} {HOUSE / 'sectorlm.py'} prepare r.yaml >&-"
-    locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     told = subprocess.run(["bash", "-c", line], env=locale, capture_output=True, check=False)
     assert told.returncode == 3, told
-    assert b"Traceback" not in told.stderr and b".jsonl:21: malformed JSON" in told.stderr
+    assert b"Traceback" not in told.stderr
+    assert b"??.jsonl:21: malformed JSON" in told.stderr
     assert "利率.jsonl:21" in next(READ.glob("*/dropped.jsonl")).read_text("utf-8")
 
 
@@ -370,20 +371,20 @@ def test_conversations_alone_are_a_corpus_and_only_validation_is_none(tiny_base)
 def test_a_text_of_nothing_but_boilerplate_goes_and_the_others_lose_only_that(tiny_base):
     """Twenty notes share a paragraph; two have nothing else of their own but a few letters."""
     same = "All rights are kept by the central company of the land, and nothing may be copied or sold."
-    bodies = [f"{same}\n\n{prose(n)}" for n in range(20)] + [same, f"{same}\n\nPage 7"]
+    bodies = [f"{same}\n\n{prose(n)}" for n in range(20)] + [same, f"{same}\n\nAs above."]
     Path("notes.jsonl").write_text(lines([{"body": body} for body in bodies]))
     (found,) = prepared(tiny_base, source("notes.jsonl"), near_duplicates=None)
     assert (found.documents, found.dropped) == (20, {"only boilerplate": 2})
-    assert found.mended["repeated passages cut out"] == 21
+    assert found.mended["repeated passages cut out"] == 19  # the first note keeps it
 
 
 def test_a_text_of_five_megabytes_is_split_into_rows_and_no_token_is_lost(tiny_base):
-    Path("notes.jsonl").write_text(notes(0, 3) + lines([{"body": prose(3, 70_000)}]) + notes(4, 8))
+    Path("notes.jsonl").write_text(notes(0, 3) + lines([{"body": prose(3, 85_000)}]) + notes(4, 8))
     assert Path("notes.jsonl").stat().st_size > 4_500_000
     (found,) = prepared(tiny_base, source("notes.jsonl", max_repeats=1), sequence_length=2048)
     long = max(documents(), key=lambda it: it["characters"])
     assert found.documents == 8
-    assert long["characters"] == len(prose(3, 70_000))
+    assert long["characters"] == len(prose(3, 85_000))
     assert long["supervised"] == long["tokens"] - 1
 
 
@@ -391,9 +392,9 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tiny_base):
     """The first rows are equal: the copy is named by the folder that it lies in."""
     for year in ("2023", "2024"):
         Path(year).mkdir()
-        Path(year, "d.jsonl").write_text(notes(0, 1) + notes(int(year), int(year) + 5))
+        Path(year, "d.jsonl").write_text(notes(0, 1) + notes(10 * int(year), 10 * int(year) + 5))
     prepared(tiny_base, source(["2023/d.jsonl", "2024/d.jsonl"], name="years"))
-    dropped = [json.loads(line) for line in Path("runs/small/corpus/dropped.jsonl").open()]
-    assert [(it["where"], it["reason"]) for it in dropped][0] == ("2024/d.jsonl:1", "duplicate")
+    (dropped,) = read_lines("runs/small/corpus/dropped.jsonl")
+    assert (dropped["where"], dropped["reason"]) == ("2024/d.jsonl:1", "duplicate")
     places = [it["where"] for it in documents()]
     assert len(places) == len(set(places))

@@ -99,7 +99,7 @@ def varied(text: str, number: int) -> str:
     """The text with one of its words put in after every tenth: copy `number`, unlike the others.
 
     >>> varied("one two three four five six seven eight nine ten", 1)
-    'one two three four five six seven eight nine ten one'
+    'one two three four five six seven eight nine ten seven'
     """
     words = WORD.findall(text)
     draw = random.Random(f"{number} {text[:100]}")

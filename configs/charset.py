@@ -92,9 +92,10 @@ def is_utf8_instead(line: bytes, encoding: str) -> bool:
 
 def _declared(head: bytes, declared: str, where: str, *, whole: bool) -> str:
     try:
-        offset = _decodes(head, declared, whole=whole)
-    except LookupError as error:
+        "".encode(declared)  # refuses codecs of other things than text
+    except (LookupError, ValueError) as error:
         raise DataError(f"unknown encoding {declared}", where=where, hint="Use utf-8, gb18030 or latin-1.") from error
+    offset = _decodes(head, declared, whole=whole)
     if offset is None:
         return "utf-8-sig" if declared.lower() in ("utf-8", "utf8") else codecs.lookup(declared).name
     if _mostly_utf8(head) and codecs.lookup(declared).name == "utf-8":
@@ -109,8 +110,8 @@ def _decodes(head: bytes, encoding: str, *, whole: bool) -> int | None:
     """None if `head` decodes, else the offset of the first byte that does not; a cut at the end is no error."""
     try:
         codecs.getincrementaldecoder(encoding)("strict").decode(head, final=whole)
-    except UnicodeDecodeError as error:
-        return error.start
+    except UnicodeError as error:  # UTF-16 without a mark has no place
+        return getattr(error, "start", 0)
     return None
 
 

@@ -57,9 +57,19 @@ def find_files(path: str, roots: tuple[Path, ...]) -> list[Path]:
                     where=path,
                     hint="Add its folder to `data:` in the recipe if it is meant.",
                 )
+            if not file.as_posix().isprintable() and not _encodes(file):
+                raise DataError(f"the name of a file is not UTF-8: {file.as_posix()!a}", where=path, hint="Rename it.")
         return found
     looked = ", ".join(dict.fromkeys(str(root) for root in roots))
     raise DataError("no such file", where=path, hint=f"Looked in: {looked}. Add a folder with `data: [FOLDER]`.")
+
+
+def _encodes(file: Path) -> bool:
+    try:
+        file.as_posix().encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _below(root: Path, path: str) -> list[Path]:

@@ -75,11 +75,12 @@ def read_jsonl(member: Member, ask: Ask, reading: Reading) -> Found:
     for line, number in lines_of(member, ask, reading):
         try:
             value = decode(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            flaw = flaw_of(value, line)
+        except (ValueError, RecursionError) as error:
             if line.strip():
                 reading.refuse(*_malformed(line, error, f"{member.where}:{number}"))
             continue
-        if (flaw := flaw_of(value, line)) is not None:
+        if flaw is not None:
             reading.refuse(flaw, f"{member.where}:{number}")
             parser.twice = False
             continue
@@ -91,8 +92,14 @@ def _malformed(line: str, error: Exception, where: str) -> tuple[str, str, str]:
         return "last line looks cut off", where, ""
     if "\0" in line:
         return "NUL bytes", where, f"column {line.index(chr(0)) + 1}"
-    told = _told(error.msg, error.colno) if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-    return "malformed JSON", where, told
+    return "malformed JSON", where, _why(error)
+
+
+def _why(error: Exception) -> str:
+    """What the JSON decoder stumbled over."""
+    if isinstance(error, json.JSONDecodeError):
+        return _told(error.msg, error.colno)
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of more than 4,300 digits"
 
 
 def _told(reason: str, column: int) -> str:
@@ -176,13 +183,14 @@ class _Window:
         while True:
             try:
                 value, end = self.parser.raw_decode(self.buffer, self.at)
-            except RecursionError as error:
-                raise DataError("the JSON is nested too deeply", where=self.place(self.at)) from error
             except json.JSONDecodeError as error:
                 started = "Unterminated" in error.msg or error.pos > len(self.buffer) - 16
                 if not (started and self.more()):
-                    raise self.trouble(error.msg, error.pos, cut=started) from error
+                    cut = started and not error.msg.startswith("Invalid")
+                    raise self.trouble(error.msg, error.pos, cut=cut) from error
                 continue
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"the JSON cannot be read: {_why(error)}", where=self.place(self.at)) from error
             if end == len(self.buffer) and self.more():
                 continue  # a number may go on
             text, self.at = self.buffer[self.at : end], end
@@ -236,7 +244,12 @@ def read_xml(member: Member, ask: Ask, reading: Reading) -> Found:
         line, column = error.position
         reading.refuse("malformed XML", f"{member.where}:{line}", f"column {column}: {error}")
         return
-    yield _element(root), 0
+    try:
+        record = _element(root)
+    except RecursionError:
+        reading.refuse("malformed XML", member.where, "nested too deeply")
+        return
+    yield record, 0
 
 
 def _element(element: Element) -> dict[str, Any]:

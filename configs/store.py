@@ -348,7 +348,8 @@ def only_one(folder: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a", encoding="utf-8")
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with _disk("lock", path):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

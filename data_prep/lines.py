@@ -244,7 +244,8 @@ def look_table() -> np.ndarray:
     """What the compiled loop sees of a code point: 0 for white space, else 1, 2 for a letter, 4 for double width; uint8."""
     classes = class_table()
     wide = (classes >= HAN) & (classes <= HANGUL)
-    return (classes != SPACE) | (classes < DIGIT).astype(np.uint8) << 1 | wide.astype(np.uint8) << 2
+    table: np.ndarray = (classes != SPACE) | (classes < DIGIT).astype(np.uint8) << 1 | wide.astype(np.uint8) << 2
+    return table
 
 
 @lru_cache(maxsize=1)

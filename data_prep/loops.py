@@ -167,7 +167,12 @@ def histogram(points_N: np.ndarray, starts: np.ndarray, table: np.ndarray, class
 
 
 def word_counts(
-    values_U: np.ndarray, starts: np.ndarray, rows: np.ndarray, words: np.ndarray, sets: np.ndarray, kinds: tuple[int, int]
+    values_U: np.ndarray,
+    starts: np.ndarray,
+    rows: np.ndarray,
+    words: np.ndarray,
+    sets: np.ndarray,
+    kinds: tuple[int, int],
 ) -> np.ndarray:
     """`language.word_counts`: function words of each set of languages; `kinds` are the shift of the table and the sets."""
     shift, count = kinds

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-
 class _Plain(dict[int, int]):
     """A table for `str.translate` that learns which characters stay: a miss would cost ten times as much as a look-up."""
 
@@ -108,7 +107,12 @@ def _places(text: str) -> Iterator[tuple[int, int]]:
     wide = not text.isascii() and any(digit in text for digit in WIDE_DIGITS)
     numbers = WIDE_NUMBERS.finditer(text) if wide else _numbers(text)
     spans = [(max(0, m.start() - BEFORE), m.end() + AFTER_NUMBER) for m in numbers if _promising(m)]
-    spans += [(max(0, m.start() - BEFORE), m.end() + AFTER_SIGN) for sign in SIGNS if sign.pattern[0] in text for m in sign.finditer(text)]
+    spans += [
+        (max(0, m.start() - BEFORE), m.end() + AFTER_SIGN)
+        for sign in SIGNS
+        if sign.pattern[0] in text
+        for m in sign.finditer(text)
+    ]
     start = end = 0
     for left, right in sorted(spans):
         if left > end:

@@ -139,19 +139,27 @@ def stopped(name: str) -> str:
 
 @pytest.mark.slow
 def test_parts_of_an_array_that_run_together_or_twice_do_not_disturb_one_another(tiny_base, monkeypatch):
-    """Two parts, the first started twice; then both again for the second pass; then both when all is done."""
+    """Two parts read, the first of them started twice; and two parts that both find all done put one corpus together."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", SMALL)
     Path("data").mkdir()
     for number in range(2):
         Path(f"data/{number}.jsonl").write_text(notes(200 * number, 200 * number + 100))
     recipe(tiny_base, source("data", name="notes"))
-    for parts in (("0/2", "0/2", "1/2"), ("0/2", "1/2"), ("0/2", "1/2")):
-        together = [door("--workers", "1", "--part", part, "--keep-dropped") for part in parts]
-        told = [running.communicate(timeout=120) for running in together]
-        assert [running.returncode for running in together] == [0] * len(parts), told
-    assert balances()
-    monkeypatch.setattr(shards, "SHARD_BYTES", SMALL)
-    assert sectorlm("prepare", "r.yaml", "--runs", "whole", "--workers", "1").code == 0
-    assert digest() == digest("whole/small")
+    at_once("0/2", "0/2", "1/2")
+    before = finished(READ)
+    assert sectorlm("prepare", "r.yaml", "--workers", "1").code == 0
+    assert (len(before), finished(READ)) == (6, before)
+    whole = digest()
+    shutil.rmtree("runs/small/corpus")
+    at_once("0/2", "1/2")
+    assert (digest(), balances()) == (whole, True)
+
+
+def at_once(*parts: str) -> None:
+    """These parts of an array job, all at the same time."""
+    together = [door("--workers", "1", "--part", part, "--keep-dropped") for part in parts]
+    told = [running.communicate(timeout=120) for running in together]
+    assert [running.returncode for running in together] == [0] * len(parts), told
 
 
 def test_a_second_process_in_the_run_folder_is_refused_with_the_name_of_the_first(tiny_base):

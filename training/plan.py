@@ -145,7 +145,8 @@ def _disk(job: Job, parameters: dict[str, Any], tokens: int) -> dict[str, float]
     corpus = tokens * (3 if parameters["vocabulary"] <= 2**16 else 5)
     parts = {
         "corpus": corpus,
-        "shards": corpus + tokens * BYTES_PER_TOKEN,  # the same tokens, and texts that are compressed beside their columns
+        "shards": corpus
+        + tokens * BYTES_PER_TOKEN,  # the same tokens, and texts that are compressed beside their columns
         "checkpoints": (KEPT + 1) * 3 * trainable,
         "weights": trainable,
         "release": trainable + merged,

@@ -148,7 +148,7 @@ def test_parts_of_an_array_that_run_together_or_twice_do_not_disturb_one_another
     at_once("0/2", "0/2", "1/2")
     before = finished(READ)
     assert sectorlm("prepare", "r.yaml", "--workers", "1").code == 0
-    assert (len(before), finished(READ)) == (6, before)
+    assert (len(before), finished(READ)) == (4, before)
     whole = digest()
     shutil.rmtree("runs/small/corpus")
     at_once("0/2", "1/2")

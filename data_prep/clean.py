@@ -246,7 +246,11 @@ def _without_links(text: str) -> str:
     def words(found: re.Match[str]) -> str:
         return found["text"] if found["kept"] is None else found[0]
 
-    return _in_prose(text, ("](",), lambda line: LINK.sub(words, LINK.sub(words, line)))
+    def mend(line: str) -> str:
+        line = LINK.sub(words, line)
+        return LINK.sub(words, line) if "](" in line else line
+
+    return _in_prose(text, ("](",), mend)
 
 
 def _without(lines: re.Pattern[str]) -> Callable[[str], str]:

@@ -21,6 +21,7 @@ def only(name):
         ("control characters", "ra\x00te\ufeff", "rate"),
         ("invisible characters", "利\u200b率 and ra\xadte", "利率 and rate"),
         ("invisible characters", "利\u200d率", "利率"),
+        ("invisible characters", "September 15–\u200d16", "September 15–16"),
         ("private characters", "\uf0b7 first\n\ue123", "• first\n\ufffd"),
         ("not in NFC", "cafe\u0301", "café"),
         ("HTML remains", "Rates &amp; <b>bonds</b>&nbsp;rose", "Rates & bonds rose"),

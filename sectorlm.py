@@ -1,22 +1,21 @@
 """The front door: one verb, one function; errors become exit codes (configs/errors.py has the table).
 
 Nothing heavy is imported before a verb needs it: `sectorlm --help` is typer alone. A verb returns an Answer, what it
-found and how a person sees it; only `main` prints, and only `main` turns an error into words or into JSON.
+found and how a person sees it; configs/answer.py prints it, and turns an error into words or into JSON.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from configs import options as opt  # noqa: TC001 - typer reads the annotations
+from configs.answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,17 +33,6 @@ PAGES = {
     "publish": "training.publish",
 }
 """Stage to the page that has a function of its name, in working order."""
-GLOBAL = ("--json", "--quiet")
-"""Switches that may stand anywhere on the line."""
-KEYBOARD_INTERRUPT = 130
-"""What typer makes of a KeyboardInterrupt."""
-
-
-class Answer(NamedTuple):
-    """What a verb found: plain data for `--json`, and texts and rich tables for a person."""
-
-    data: Any
-    shown: Sequence[Any]
 
 
 def _views(found: list[Found]) -> list[Any]:
@@ -340,57 +328,9 @@ def options(
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
-    from configs.exits import get_ready, understood
+    from configs.answer import lead
 
-    stopped = get_ready()
-    words = sys.argv[1:]
-    words = [word for word in GLOBAL if word in words] + [word for word in words if word not in GLOBAL]
-    code = 0
-    try:
-        code = _answered(words)
-    except SystemExit as done:  # shell completion leaves like this
-        code = done.code if isinstance(done.code, int) else 0
-    except BaseException as error:
-        found = understood(error, stopped)
-        code = found.code
-        with suppress(OSError, ValueError):
-            if "--json" in words:
-                _print(_json(found.as_json()))
-            else:
-                print(f"sectorlm: {found}", file=sys.stderr, flush=True)
-    sys.exit(code)
-
-
-def _answered(words: list[str]) -> int:
-    """Run the verb and print what it found; typer's own exits (help, version, completion) come back as a number."""
-    answer = app(args=words, prog_name="sectorlm", standalone_mode=False)
-    if answer == KEYBOARD_INTERRUPT:
-        raise KeyboardInterrupt
-    if isinstance(answer, Answer):
-        if "--json" in words:
-            _print(_json(answer.data))
-        else:
-            from configs.view import drawn
-
-            _print("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
-    return answer if isinstance(answer, int) else 0
-
-
-def _print(text: str) -> None:
-    """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _json(data: Any) -> str:
-    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`.
-
-    What JSON has no form for, dates and bytes of a data file and NaN, is text.
-    """
-    data = json.loads(json.dumps(data, default=str), parse_constant=str)
-    return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
+    sys.exit(lead(app, sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs.recipe import Part
+from configs.part import Part
 from configs.record import VERSION, Made, Record, changes, flat, made_by, packages, stale
 
 __all__ = [

@@ -21,8 +21,8 @@ from configs.store import hashed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configs.recipe import Train
     from configs.records import Corpus
+    from configs.tuning import Train
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from configs.job import Job
-    from configs.recipe import Train
+    from configs.tuning import Train
 
 
 class PackedModel(torch.nn.Module):

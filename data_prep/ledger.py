@@ -192,8 +192,7 @@ class Ledger:
                     hint="Mend the file, or allow more with `prepare: {max_bad_rows: ...}`; all of them are counted.",
                 )
             if reading.rows == 0:
-                path = self.sources[name].path
-                files = path if isinstance(path, str) else ", ".join(path)
+                files = ", ".join(self.sources[name].paths)
                 raise DataError(f"0 rows in {files}", where=name, hint="Is it the right file, and complete?")
 
     def close(self) -> tuple[SourceLedger, ...]:

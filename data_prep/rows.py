@@ -16,6 +16,7 @@ from configs.errors import DataError, SectorLMError
 from configs.progress import track
 from data_prep.language import LANGUAGES
 from data_prep.ledger import Account, write_lines
+from data_prep.library import column_of, table_at
 from data_prep.mix import repeat, repeats_for
 from data_prep.pack import pack
 from data_prep.shards import page_of
@@ -71,7 +72,7 @@ class _Part(NamedTuple):
     keep_K: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
-        return np.asarray(self.documents.column(name).combine_chunks().to_numpy(zero_copy_only=False))
+        return column_of(self.documents, name)
 
 
 def merge(target: Path, folders: Sequence[Path], library: Library, recipe: Recipe, ledger: Ledger) -> Layout:
@@ -100,8 +101,7 @@ def merge(target: Path, folders: Sequence[Path], library: Library, recipe: Recip
 
 
 def _part(folder: Path, source: int) -> _Part:
-    with pa.memory_map(str(folder / "documents.arrow")) as file:
-        documents = pa.ipc.open_file(file).read_all()
+    documents = table_at(folder, "documents")
     return _Part(folder, source, documents, np.ones(documents.num_rows, bool))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from configs.store import digest_bytes
+from configs.store import digest_bytes, staged
 from data_prep.documents import Document
 from data_prep.gigatokens import sampled
 from data_prep.leaks import passage_of, without
@@ -24,7 +24,7 @@ from data_prep.library import Library, text_batches, turns_of
 from data_prep.pack import cut
 from data_prep.passages import cut_passages
 from data_prep.quality import statistics_of
-from data_prep.shards import Shard, filled, is_complete, sign
+from data_prep.shards import Shard, is_complete, sign
 from data_prep.tokens import Encoded, Encoder, fit
 from data_prep.units import digests_of, texts_of, units_of
 
@@ -112,7 +112,7 @@ class TokenWork(NamedTuple):
         account = Account(self.source.name)
         encoder = Encoder(self.tokenizer, self.base, self.prepare.form)
         slow = encoder.hasten(self._sample())
-        with filled(self.target) as folder:
+        with staged(self.target) as folder:
             with _Writer(folder, self.prepare.sequence_length) as writer:
                 for kept, encoded in self._encoded(encoder, account):
                     fitting = fit(encoded, self.prepare.sequence_length, self.prepare.overlong)

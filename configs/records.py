@@ -21,7 +21,7 @@ Corpus files, all little-endian and memory-mappable:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -142,6 +142,12 @@ class CurvePoint(Part):
     step: int
     tokens: int
     losses: dict[str, float]
+    sources: dict[str, float] = Field(default_factory=dict)
+    """The same by source."""
+    probes: dict[str, float] = Field(default_factory=dict)
+    """Accuracy on the quick probes, by task."""
+    best: bool = False
+    """Whether its weights were the best within the forgetting budget up to then."""
 
 
 class Run(Record):
@@ -171,7 +177,19 @@ class Run(Record):
     segments: int = 1
     """Processes that worked on it, one after another: 1 for an unbroken run."""
     skipped_steps: int = 0
-    """Steps whose loss or gradient was not finite and that were not applied."""
+    """Steps that were not applied: their loss or gradient was not finite, or they were spikes and `on_spike: skip`."""
+    best_step: int | None = None
+    """The step whose weights these are, where a forgetting budget chose; None: the last."""
+    stopped_early: bool = False
+    """Whether the forgetting budget was spent before the course was over."""
+    spikes: int = 0
+    """Steps whose loss stood far above the ones before."""
+    rewinds: int = 0
+    """Times that the weights were set back to a checkpoint."""
+    processes: int = 1
+    """Processes that worked side by side in the end."""
+    made_in: tuple[dict[str, Any], ...] = ()
+    """For each segment, the step it began at and the packages it had."""
 
 
 class Score(Part):

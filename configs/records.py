@@ -17,6 +17,8 @@ Corpus files, all little-endian and memory-mappable:
                     0..rows_train-1 are training, the next rows_validation are validation. A segment is one document
                     or a piece of one; its first token is context only. Pieces of a split document overlap by that one
                     token, so that every token but a document's first is a target exactly once per pass.
+    rejected.bin    where there are preference pairs: the rejected answers, as tokens.bin has tokens
+    rejected.npy    int64 [A, 3] = (start of the chosen conversation in tokens.bin, start in rejected.bin, length)
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ class SourceLedger(Part):
     """Tokens lost to `overlong: truncate`."""
     lost: int = 0
     """Tokens of the documents that were dropped after they were tokenised (longer than a row)."""
+    rejected: int = 0
+    """Tokens of the answers that others are preferred to; they stand apart, and are not among `tokens`."""
     composed: dict[str, int] = Field(default_factory=dict)
     """Documents that `compose` made from rows, by form: rows + composed = kept + refused + dropped."""
     exercises: dict[str, int] = Field(default_factory=dict)

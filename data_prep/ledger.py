@@ -28,7 +28,7 @@ EXCLUDED = "excluded"
 """The reason that a removal request gives."""
 MANY = 10_000
 """Lines of dropped.jsonl that are held in memory."""
-SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost")
+SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost", "rejected")
 COUNTERS = ("dropped", "left_out", "mended", "composed", "exercises", "languages", "personal")
 
 
@@ -65,6 +65,7 @@ class Account:
     supervised: int = 0
     truncated: int = 0
     lost: int = 0
+    rejected: int = 0
     tokens_train: int = 0
     tokens_validation: int = 0
     repeats: float = 1.0

@@ -363,7 +363,7 @@ def test_other_packages_than_before_a_stop_are_named(tmp_path, tiny_base, capsys
     stop_at(job, step=3)
     state = job.folder.run / "checkpoints" / "step-000003" / "state.json"
     content = json.loads(state.read_text())
-    content["packages"]["torch"] = "1.0"
+    content["state"]["made"][-1]["packages"]["torch"] = "1.0"
     state.write_text(json.dumps(content))
     train(job)
     assert "other packages than before the stop, so numbers may differ: torch 1.0 -> " in capsys.readouterr().err

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
 def lead(app: Typer, words: Sequence[str]) -> int:
     """Run one command line from beginning to end, errors included; returns the exit code."""
     from configs.exits import get_ready, understood
+    from configs.spread import rank
 
     stopped = get_ready()
     words = [word for word in GLOBAL if word in words] + [word for word in words if word not in GLOBAL]
@@ -41,11 +42,14 @@ def lead(app: Typer, words: Sequence[str]) -> int:
         return done.code if isinstance(done.code, int) else 0
     except BaseException as error:
         found = understood(error, stopped)
+        number = rank()
         with suppress(OSError, ValueError):
-            if "--json" in words:
+            if number and found.code > 128:
+                pass  # the main process says it for all
+            elif "--json" in words and not number:
                 _print(_json(found.as_json()))
             else:
-                print(f"sectorlm: {found}", file=sys.stderr, flush=True)
+                print(f"sectorlm{f' (process {number})' if number else ''}: {found}", file=sys.stderr, flush=True)
         return found.code
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from configs.errors import RecipeError
 
 ENGINES = ("processes", "ray")
+CALLED = "SECTORLM_CALLED"
+"""The environment variable by which a process knows that it works for another."""
 
 
 class How(NamedTuple):
@@ -56,6 +58,11 @@ def processes() -> int:
     """How many processes torchrun or Slurm (`srun`, with MASTER_ADDR set) started together."""
     slurm = "SLURM_NTASKS" if "MASTER_ADDR" in os.environ else ""
     return _told("WORLD_SIZE", slurm, 1)
+
+
+def is_called() -> bool:
+    """Whether this process works for a `sectorlm` that tells what came of it, or beside a main one that does."""
+    return bool(rank() or os.environ.get(CALLED))
 
 
 def _told(torchrun: str, slurm: str, else_: int) -> int:

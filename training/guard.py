@@ -66,8 +66,8 @@ Verdict = Literal["apply", "not finite", "spike", "rewind"]
 class Guard:
     """Judges each step before it is applied, and remembers a request to stop."""
 
-    def __init__(self, on_spike: str) -> None:
-        self.on_spike = on_spike
+    def __init__(self, on_spike: str, *, alone: bool = True) -> None:
+        self.on_spike, self.alone = on_spike, alone
         self.asked_by = 0
 
     def judge(self, loss: float, grad_norm: float, state: State) -> Verdict:
@@ -102,10 +102,10 @@ class Guard:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, _frame: Any) -> None:
-        if self.asked_by:
+        if self.asked_by and self.alone:  # a launcher sends its own after the terminal's; it kills if it must
             os._exit(128 + number)
         self.asked_by = number
-        say("  stopping after this step (once more to stop at once)")
+        say(f"  stopping after this step{' (once more to stop at once)' if self.alone else ''}")
 
     def stop(self, step: int) -> StoppedError:
         """The error that ends an interrupted run, after its checkpoint was written."""

@@ -89,11 +89,16 @@ class Loop:
             course=course,
             budget=budget,
             probes=probes(job),
-            guard=Guard(train.on_spike),
+            guard=Guard(train.on_spike, alone=world.size == 1),
             state=State(),
         )
         loop.restore(weights_only=weights_only)
         return loop
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether the weights are parted among the processes."""
+        return self.job.recipe.train.parallel == "fsdp"
 
     @property
     def checkpoints(self) -> Path:
@@ -165,15 +170,16 @@ class Loop:
         model, objective, rows = self.model.train(), at.stretch.objective, at.stretch.rows
         torch.manual_seed(derived_seed(self.job.recipe.seed, "dropout", self.state.step))
         weight = max(1, objective.weight(rows, at.rows))
+        scale = self.world.size if self.is_parted else 1  # parted gradients are averaged
         loss = torch.zeros((), device=self.world.device)
         tokens = 0
         for batch in self._batches(rows, at.rows):
             summed = objective.loss(model, batch)
-            (summed / weight).backward()
+            (summed * scale / weight).backward()
             if len(batch.target_S):
                 loss += summed.detach().float()
                 tokens += len(batch.tokens_T)
-        if self.job.recipe.train.parallel != "fsdp":
+        if not self.is_parted:
             self.world.add_up(self._filled_gradients())
         total, tokens_all = self.world.sums(float(loss), tokens)
         return total / weight, int(tokens_all)
@@ -186,7 +192,7 @@ class Loop:
         size, most = self.world.size, self.micro_batch_tokens
         shares = [rows.micro_batches(picked[rank::size], most) for rank in range(size)]
         own = [rows.batch(part).to(self.world.device) for part in shares[self.world.rank]]
-        if self.job.recipe.train.parallel == "fsdp":
+        if self.is_parted:
             spare = rows.batch(picked[:1]).unlearnt().to(self.world.device)
             own += [spare] * (max(map(len, shares)) - len(own))
         return own

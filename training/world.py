@@ -110,7 +110,7 @@ def _speak_as_torchrun() -> None:
 def shard(model: PackedModel, world: World) -> None:
     """Part the weights among the processes, layer by layer (FSDP2: Zhao et al. 2023, and torch's `fully_shard`).
 
-    Gradients come out summed, not averaged: the loss is divided by the targets of the whole step already.
+    Gradients come out averaged over the processes (gloo has no other way), so the loop multiplies its losses by their number.
 
     Raises:
         StorageError: there is one process only, or torch did not part the weights.
@@ -132,7 +132,6 @@ def shard(model: PackedModel, world: World) -> None:
         fully_shard(module, mesh=mesh)
         if not isinstance(module, FSDPModule):
             raise StorageError(f"{type(module).__name__} was not parted among the processes", where="train.parallel")
-        module.set_gradient_divide_factor(1.0)
     left = [name for name, value in model.named_parameters() if not isinstance(value, DTensor)]
     if left:
         raise StorageError(f"{left[0]} was not parted among the processes", where="train.parallel: fsdp")

@@ -6,8 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from configs.base import base_digest, base_folder, load_tokenizer
-from configs.errors import DivergedError
+from configs.base import base_digest, base_folder, load_tokenizer, tokenizer_digest
+from configs.errors import DataError, DivergedError
 from configs.progress import be_quiet, say, track
 from configs.records import Corpus, CurvePoint, Run, flat, made_by, packages, stale
 from configs.store import crash_point, digest_file, digest_folder, files_of, remove_folder, staged, verify_files
@@ -61,6 +61,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
     check_fits(job, corpus.sequence_length)
+    _refuse_other_tokenizer(job, corpus)
     with world.together():
         loop = Loop.begin(job, corpus, origin, world, weights_only=weights_only)
         _train(loop)
@@ -85,6 +86,18 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     if start is not None:
         inputs[f"adapter {recipe.train.start}"] = start_digest(start)
     return Origin(settings | inputs, free), inputs
+
+
+def _refuse_other_tokenizer(job: Job, corpus: Corpus) -> None:
+    """Refuse tokens that the base's tokenizer, or its chat template, would not have made."""
+    folder = base_folder(job.recipe.base, job.roots, weights=False)
+    now = tokenizer_digest(folder)
+    if corpus.tokenizer not in ("", now):
+        raise DataError(
+            f"the corpus was made with another tokenizer or chat template ({corpus.tokenizer[:12]}, now {now[:12]})",
+            where=str(folder),
+            hint="Run `sectorlm prepare` again, or bring the tokenizer's files back.",
+        )
 
 
 def _is_kept(job: Job, origin: Origin, inputs: dict[str, str]) -> bool:

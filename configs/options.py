@@ -34,3 +34,9 @@ Sample = Annotated[int, typer.Option("--sample", min=0, help="Show this many pac
 Rows = Annotated[str, typer.Option("--rows", help="Show these packed rows of a corpus: 3,17.")]
 Find = Annotated[str, typer.Option("--find", help="Where a text or a document is, and which runs saw it.")]
 SourceName = Annotated[str, typer.Option("--source", help="Show a source's first records as the model sees them.")]
+Adapters = Annotated[
+    list[Path], typer.Argument(metavar="A B ...", help="Runs of the sites (runs/NAME, its run/ folder) or releases.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the merged run goes, such as runs/NAME/run.")]
+Rank = Annotated[int, typer.Option("--rank", min=0, help="Cut the sum to this rank and print the error; 0: exact.")]
+Weights = Annotated[str, typer.Option("--weights", help="tokens, equal, or one number for each: 0.2,0.3,0.5.")]

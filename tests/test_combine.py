@@ -121,7 +121,8 @@ def test_the_merged_adapter_is_the_weighted_sum_on_every_layer_and_in_logits(tmp
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
     wanted, alone = logits(tiny_base, expected), logits(tiny_base, changes(tiny_base, three[2] / "run/adapter"))
-    assert (logits(tiny_base, found) - wanted).abs().max() < 1e-6 < 1e-3 < (alone - wanted).abs().max()
+    assert (logits(tiny_base, found) - wanted).abs().max() < 1e-6
+    assert (alone - wanted).abs().max() > 1e-3
     config = json.loads((out / "adapter/adapter_config.json").read_text("utf-8"))
     assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (10, 10, False)  # 2 + 4 + 4, scale 1
     assert set(config["rank_pattern"].values()) == {9} and len(config["rank_pattern"]) == 2  # 2 + 3 + 4 on two q_proj

@@ -100,14 +100,21 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def deal(job: Job, whole: Corpus, by: str) -> list[list[tuple[int, int, int]]]:
-    """The training documents of each site as (start, length, source): by the document's hash, or source by source."""
-    names = [source.name for source in whole.sources]
+    """The training documents of each site as (start, length, source): by the document's hash, or source by source.
+
+    Of a source that the recipe's shares see less than once, those with the smallest hash, as much as they see.
+    """
     parts: list[list[tuple[int, int, int]]] = [[] for _ in SITES]
-    for line in pq.read_table(job.folder.corpus / "documents.parquet").to_pylist():
-        if line["split"] == "train":
-            source = names.index(line["source"])
-            site = source if by == "source" else hashed(job.recipe.seed, "site", line["id"])
-            parts[site % len(SITES)].append((line["start"], line["tokens"], source))
+    lines = pq.read_table(job.folder.corpus / "documents.parquet").to_pylist()
+    for number, source in enumerate(whole.sources):
+        own = [line for line in lines if line["source"] == source.name and line["split"] == "train"]
+        own.sort(key=lambda line: hashed(job.recipe.seed, "site", line["id"]))
+        wanted = min(source.repeats, 1.0) * sum(line["tokens"] for line in own)
+        for line in own:
+            if wanted > 0:
+                site = number if by == "source" else hashed(job.recipe.seed, "site of", line["id"])
+                parts[site % len(SITES)].append((line["start"], line["tokens"], number))
+                wanted -= line["tokens"]
     return parts
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Line = dict[str, Any]
-LOOKS = ("validation", "sources", "probes", "budget")
+LOOKS = frozenset({"validation", "sources", "probes", "budget"})
 """A line that has one of these is a look."""
 
 
@@ -31,14 +31,18 @@ class Curves:
     steps: list[Line] = field(default_factory=list)
     looks: list[Line] = field(default_factory=list)
     events: list[Line] = field(default_factory=list)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    """Those that were asked for."""
 
     def column(self, key: str) -> np.ndarray:
         """One figure of all steps, float64 [N]; NaN where a line has no number."""
-        values = [line.get(key) for line in self.steps]
-        try:
-            return np.array(values, float)  # None becomes NaN
-        except (TypeError, ValueError):
-            return np.array([number(value) for value in values], float)
+        if key not in self.columns:
+            values = [line.get(key) for line in self.steps]
+            try:
+                self.columns[key] = np.array(values, float)  # None becomes NaN
+            except (TypeError, ValueError):
+                self.columns[key] = np.array([number(value) for value in values], float)
+        return self.columns[key]
 
     def held_out(self, part: str) -> dict[str, list[tuple[float, float]]]:
         """The points (step, value) of each name in a part of the looks: `validation`, `sources`, `probes`, `budget`."""
@@ -62,10 +66,10 @@ def read_curves(path: Path) -> Curves:
             continue
         if "event" in line:
             events.append(line)
-        elif any(key in line for key in LOOKS):
-            looks[step] = looks.get(step, {}) | line
-        else:
+        elif LOOKS.isdisjoint(line):
             steps[step] = line
+        else:
+            looks[step] = looks.get(step, {}) | line
     return Curves([steps[step] for step in sorted(steps)], [looks[step] for step in sorted(looks)], events)
 
 
@@ -75,19 +79,26 @@ def number(value: Any) -> float:
 
 
 def smoothed(ys: np.ndarray) -> np.ndarray:
-    """The mean of each value's neighbourhood, a fortieth of all on either side; what is not finite has no weight.
+    """The mean of each value's neighbourhood, near ones counting more (a triangle that reaches over a 25th of all on
+    either side, but at least two); what is not finite has no weight.
 
-    >>> smoothed(np.array([1.0, np.nan, 3.0, 5.0])).tolist()
-    [1.0, 2.0, 4.0, 4.0]
+    >>> smoothed(np.array([1.0, 1.0, 4.0, np.nan, 1.0])).round(2).tolist()
+    [1.6, 1.86, 2.29, 2.2, 2.0]
     """
-    reach = max(1, len(ys) // 40)
+    reach = max(1, len(ys) // 50)
     finite = np.isfinite(ys)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, ys, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(finite)])
-    places = np.arange(len(ys))
-    first, last = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(ys))
-    with np.errstate(invalid="ignore"):
-        return np.asarray((sums[last] - sums[first]) / (counts[last] - counts[first]))
+    sums, weights = np.where(finite, ys, 0.0), finite.astype(float)
+    for _ in range(2):  # a window moved over itself is a triangle
+        sums, weights = _windows(sums, reach), _windows(weights, reach)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums / weights)
+
+
+def _windows(values: np.ndarray, reach: int) -> np.ndarray:
+    """The sum around each value, `reach` to either side; at the ends as far as there is something."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    return np.asarray(sums[np.minimum(places + reach + 1, len(values))] - sums[np.maximum(places - reach, 0)])
 
 
 def _objects(path: Path) -> list[Line]:

@@ -112,7 +112,7 @@ def _state(curves: Curves, run: Run | None) -> str:
 def _told(curves: Curves) -> str:
     """How the held-out loss of each channel moved from the base on, in a sentence each."""
     parts: list[str] = []
-    for name, points in sorted(curves.held_out("validation").items(), key=lambda it: (it[0] not in KNOWN, it[0])):
+    for name, points in _in_order(curves.held_out("validation")):
         (_, before), (_, after) = points[0], points[-1]
         moved = "fell" if after < before else "rose" if after > before else "stayed"
         level = f"from {before:.3f} to {after:.3f}" if after != before else f"at {after:.3f}"
@@ -120,12 +120,19 @@ def _told(curves: Curves) -> str:
     return f"Held-out loss of {'; '.join(parts)} nats per token." if parts else ""
 
 
+def _in_order(found: dict[str, list[tuple[float, float]]]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """The sector, then general text, then others by name."""
+    return sorted(found.items(), key=lambda it: (KNOWN.index(it[0]) if it[0] in KNOWN else len(KNOWN), it[0]))
+
+
 def _facts(curves: Curves, run: Run | None) -> dict[str, str]:
     """The figures at the top of the page."""
     last = curves.steps[-1] if curves.steps else {}
     facts = {}
     if curves.steps:
-        facts = {"step": f"{last['step']:,}", "tokens": short(number(last.get("tokens", float("nan"))))}
+        facts = {"step": f"{last['step']:,}"}
+        if np.isfinite(tokens := number(last.get("tokens"))):
+            facts["tokens"] = short(tokens)
         speeds = curves.column("tokens_per_second")
         if np.isfinite(speeds).any():
             facts["tokens per second"] = f"{np.nanmedian(speeds):,.0f}"
@@ -157,7 +164,7 @@ def _events(curves: Curves) -> list[dict[str, Any]]:
             "kind": event["event"],
             "step": event["step"],
             "message": event.get("message", ""),
-            "rows": ", ".join(map(str, event.get("rows") or ())),
+            "rows": ", ".join(map(str, rows)) if isinstance(rows := event.get("rows"), list) else "",
         }
         for event in curves.events[:LISTED]
     ]
@@ -189,12 +196,13 @@ def _marks(curves: Curves) -> list[Mark]:
     for event in curves.events:
         kind = str(event["event"])
         told = f"step {event['step']:,}: {event.get('message') or kind}"
-        marks.append(Mark(event["step"], SIGNS.get(kind, "•"), kind.replace(" ", "-"), told))
+        sign = str(event.get("phase") or SIGNS.get(kind, "•"))
+        marks.append(Mark(event["step"], sign, kind.replace(" ", "-"), told))
     before = None
     for line in curves.steps if not any(mark.style == "phase" for mark in marks) else ():
         phase = line.get("phase")
         if before is not None and phase != before:
-            marks.append(Mark(line["step"], "|", "phase", f"step {line['step']:,}: {phase}"))
+            marks.append(Mark(line["step"], str(phase), "phase", f"step {line['step']:,}: {phase}"))
         before = phase
     return marks
 
@@ -207,14 +215,12 @@ def _best(curves: Curves) -> list[Mark]:
 
 def _held(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
     """Held-out loss of each channel, with the base's own as a level."""
-    found = curves.held_out("validation")
-    styles = {name: name if name in KNOWN else f"c{number % COLOURS}" for number, name in enumerate(sorted(found))}
-    series = [Series(name, styles[name], points, dots=True) for name, points in sorted(found.items())]
-    levels = [
-        Level(points[0][1], styles[name], f"{name}, base: {points[0][1]:.4f}")
-        for name, points in sorted(found.items())
-        if points[0][0] == 0
-    ]
+    series, levels = [], []
+    for place, (name, points) in enumerate(_in_order(curves.held_out("validation"))):
+        style = name if name in KNOWN else f"c{place % COLOURS}"
+        series.append(Series(name, style, points, dots=True))
+        if points[0][0] == 0:
+            levels.append(Level(points[0][1], style, f"{name}, base: {points[0][1]:.4f}"))
     frame = Frame("steps", "nats per token", [*marks, *_best(curves)], levels, live=True)
     hint = "Dotted: the base, before the first step." if levels else ""
     return _figure("Held-out loss", drawn(series, frame), hint)
@@ -260,9 +266,9 @@ def _loss(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
         Series("mean", "mean", thinned(steps, mean), dots=False),
     ]
     beyond = int((losses > most).sum()) if most is not None else 0
-    hint = f"{beyond:,} peaks above {most:.3g} lie at the edge, the highest {np.nanmax(losses):.3g}." if beyond else ""
+    hint = f"Beyond the edge: {beyond:,} of {len(losses):,} steps, up to {np.nanmax(losses):.3g}." if beyond else ""
     gone = int((~np.isfinite(losses)).sum())
-    hint += f" {gone:,} steps had no finite loss." if gone else ""
+    hint += f" Without a finite loss: {gone:,}." if gone else ""
     return _figure("Training loss", drawn(series, Frame("steps", "nats per token", marks, most=most, live=True)), hint)
 
 

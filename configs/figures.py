@@ -103,19 +103,21 @@ class Frame(NamedTuple):
 
 
 class Plane:
-    """Where a value lies in a figure: x from the left edge of the plot, y from its upper edge down."""
+    """Where a value lies in a figure: x up to the last point, y up to the uppermost tick."""
 
-    def __init__(self, x_ticks: list[float], y_ticks: list[float], frame: Frame) -> None:
-        self.x_ticks, self.y_ticks, self.frame = x_ticks, y_ticks, frame
+    def __init__(self, xs: list[float], y_ticks: list[float], frame: Frame) -> None:
+        self.low, self.high = min(0.0, *xs), max(xs)
+        self.x_ticks = [tick for tick in ticks(self.low, self.high) if self.low <= tick <= self.high]
+        self.y_ticks, self.frame = y_ticks, frame
         self.right, self.bottom = frame.width - frame.right, frame.height - CURVE_BOTTOM
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """The point of a value; what is beyond the uppermost tick lies at the edge."""
-        x_low, y_low = self.x_ticks[0], self.y_ticks[0]
-        x_span, y_span = (self.x_ticks[-1] - x_low) or 1, (self.y_ticks[-1] - y_low) or 1
+        y_low = self.y_ticks[0]
+        x_span, y_span = (self.high - self.low) or 1, (self.y_ticks[-1] - y_low) or 1
         up = min(1.0, (y - y_low) / y_span)
         return (
-            CURVE_LEFT + (self.right - CURVE_LEFT) * (x - x_low) / x_span,
+            CURVE_LEFT + (self.right - CURVE_LEFT) * (x - self.low) / x_span,
             CURVE_TOP + (self.bottom - CURVE_TOP) * (1 - up),
         )
 
@@ -197,19 +199,19 @@ def short(number: float) -> str:
 
 
 def _plane(series: Sequence[Series], frame: Frame) -> Plane:
-    """Round axes around all points and levels; x begins at zero."""
+    """Axes around all points and levels; x begins at zero."""
     xs, ys = ([point[axis] for one in series for point in one.points] for axis in (0, 1))
     ys += [level.y for level in frame.levels]
     most = max(ys) if frame.most is None else min(max(ys), frame.most)
     low = min(*ys, most)
     few = 3 if frame.height < SMALL else 5
-    return Plane(ticks(min(0.0, *xs), max(xs)), ticks(low, most, few), frame)
+    return Plane(xs, ticks(low, most, few), frame)
 
 
 def _values(series: Sequence[Series], plane: Plane) -> str:
     """The attributes that a script reads: the plot's place, its values of x, and all points with 5 digits."""
     points = [[one.name, one.style, [[x, float(f"{y:.5g}")] for x, y in one.points]] for one in series if one.name]
-    axis = [CURVE_LEFT, plane.right, plane.x_ticks[0], plane.x_ticks[-1], CURVE_TOP, plane.bottom]
+    axis = [CURVE_LEFT, plane.right, plane.low, plane.high, CURVE_TOP, plane.bottom]
     return f' data-axis="{json.dumps(axis)}" data-curves="{escape(json.dumps(points, separators=(",", ":")))}"'
 
 
@@ -243,7 +245,7 @@ def _grid(plane: Plane) -> str:
     """Horizontal lines with their values, and the values of the other axis."""
     lines = list[str]()
     for tick, told in zip(plane.y_ticks, _alike(plane.y_ticks), strict=True):
-        x, y = plane.place(plane.x_ticks[0], tick)
+        x, y = plane.place(plane.low, tick)
         lines.append(f'<line class="grid" x1="{x:.1f}" x2="{plane.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         lines.append(f'<text class="tick end" x="{x - 8:.1f}" y="{y + 4:.1f}">{told}</text>')
     for tick in plane.x_ticks:

@@ -388,3 +388,37 @@ def test_a_disk_that_fails_while_replacing_an_earlier_merge_leaves_that_one(tmp_
     with pytest.raises(StorageError, match="the disk is full"):
         combine(alike, tmp_path / "out", weights="equal")
     assert files_of(tmp_path / "out") == before
+
+
+@pytest.mark.slow
+def test_a_merged_run_is_evaluated_compared_and_published_like_any_other(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "runs" / "story", tmp_path / "runs" / "one")
+    shutil.copytree(finished / "runs" / "story" / "run", tmp_path / "runs" / "two" / "run")
+    path = tmp_path / "runs" / "two" / "run" / "adapter" / "adapter_model.safetensors"
+    save_file({name: value * 1.5 for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    run = Run.read(path.parent.parent / "run.json")
+    keys = {
+        "files": files_of(path.parent, prefix="adapter"),
+        "weights_digest": digest_folder(path.parent),
+        "tokens": 77,
+    }
+    run.model_copy(update=keys).write(path.parent.parent / "run.json")
+    shutil.copytree(finished / "runs" / "story" / "corpus", tmp_path / "runs" / "all" / "corpus")
+    recipe = (finished / "story.yaml").read_text("utf-8").replace("name: story", "name: all")
+    (tmp_path / "all.yaml").write_text(recipe, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert sectorlm("merge", "runs/one", "runs/two", "--out", "runs/all/run").code == 0
+    for verb in ("evaluate", "compare", "publish"):
+        told = sectorlm(verb, "all.yaml")
+        assert told.code == 0, told.err
+    card = " ".join((tmp_path / "runs/all/release/README.md").read_text("utf-8").split())
+    assert "The weighted sum of 2 adapters that were trained at as many sites" in card
+    assert f"{run.tokens + 77:,} tokens in all" in card
+    assert "site 1: story" in (tmp_path / "runs/all/release/run.json").read_text("utf-8")
+    tree = sectorlm("show", "runs/all/release", "--trace").out
+    for place in ("runs/one/run", "runs/two/run", "runs/all/run"):
+        digest = Run.read(tmp_path / place / "run.json").content()
+        assert f"Run  {digest[:12]}  matches" in tree
+    again = sectorlm("merge", "runs/all/release", "runs/two/run", "--out", "next")  # the next round
+    assert again.code == 0, again.err
+    assert Run.read(tmp_path / "next" / "run.json").tokens == run.tokens + 2 * 77

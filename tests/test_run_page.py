@@ -100,7 +100,7 @@ def test_the_page_has_every_number_of_the_lines(story):
     assert curves(found["Held-out loss by source"]) == {"reports": [[0, 4.2], [2, 3.3]]}
     assert curves(found["Quick probes"]) == {"moods": [[0, 0.2], [2, 0.4]]}
     assert curves(found["Forgetting budget"])["spent"] == [[0, 0], [2, 0.03], [4, 0.1]]
-    assert curves(found["Training loss"])["step"] == [[1, 5], [2, 4], [4, 2]]  # step 3 had none
+    assert curves(found["Training loss"])["loss"] == [[1, 5], [2, 4], [4, 2]]  # step 3 had none
     assert "of sector text fell from 4.000 to 2.000; on general text it rose from 3.000 to 3.300" in page
     assert "<title>sector, base: 4.0000</title>" in found["Held-out loss"]
     assert "best checkpoint: step 2" in found["Held-out loss"]
@@ -179,7 +179,7 @@ def test_without_metrics_and_with_a_last_line_that_was_cut_there_is_a_page(tmp_p
         file.write('{"step": 3, "lo')
     assert [line["loss"] for line in read_curves(tmp_path / "metrics.jsonl").steps] == [3.0, 2.5]
     (tmp_path / "run.json").write_text("{}", "utf-8")  # a damaged record is no reason to have no page
-    assert curves(figures(write_page(tmp_path, "x").read_text("utf-8"))["Training loss"])["step"] == [[1, 3], [2, 2.5]]
+    assert curves(figures(write_page(tmp_path, "x").read_text("utf-8"))["Training loss"])["loss"] == [[1, 3], [2, 2.5]]
 
 
 def test_a_step_that_was_taken_again_after_a_rewind_counts_as_it_was_taken_last(tmp_path):
@@ -192,7 +192,7 @@ def test_a_single_peak_does_not_flatten_the_curve_but_is_told(tmp_path):
     lines = [step(number, 50.0 if number == 70 else 3.0 - number / 100) for number in range(1, 101)]
     page = write_page(write(tmp_path, lines), "x").read_text("utf-8")
     svg = figures(page)["Training loss"]
-    assert [70, 50] in curves(svg)["step"]
+    assert [70, 50] in curves(svg)["loss"]
     heights = [y for _, y in drawn_points(svg, "training")]
     assert min(heights) == 16.0 and heights[0] - heights[-1] < 0
     assert "Beyond the edge: 1 of 100 steps, up to 50." in page

@@ -262,7 +262,7 @@ def _loss(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
     low, high = np.nanmin(losses), np.nanmax(mean)
     most = float(high + PEAK * (high - low)) if high > low else None
     series = [
-        Series("step", "training", thinned(steps, losses), dots=False),
+        Series("loss", "training", thinned(steps, losses), dots=False),
         Series("mean", "mean", thinned(steps, mean), dots=False),
     ]
     beyond = int((losses > most).sum()) if most is not None else 0

@@ -13,7 +13,7 @@ from configs.base import base_folder, load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
 from training.attention import register
 from training.batches import Batch, derived_seed
-from training.loss import cross_entropy_sum, logit_factors
+from training.loss import cross_entropy_sum, logit_factors, output_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,12 +37,24 @@ class PackedModel(torch.nn.Module):
         self.scale, self.softcap = logit_factors(causal.config)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The summed cross-entropy over the batch's supervised positions, a float32 scalar."""
-        device = batch.tokens_T.device.type
-        mixed = torch.autocast(device, self.precision) if self.precision != torch.float32 else contextlib.nullcontext()
-        with mixed:
-            longest = int((batch.bounds[1:] - batch.bounds[:-1]).max())
-            hidden_1TE = self.causal.base_model(
+        """The summed cross-entropy over the batch's supervised positions, a float32 scalar.
+
+        A mixture of experts' auxiliary loss is not added: it belongs to training a router, and differs by micro-batch.
+        """
+        with self.mixed():
+            hidden_SE = self.hidden(batch).index_select(0, batch.scored_S)
+            if self.precision != torch.float32:
+                hidden_SE = hidden_SE.to(self.precision)
+            head_VE, bias_V = output_head(self.causal)
+            return cross_entropy_sum(
+                hidden_SE, head_VE, batch.target_S, bias_V=bias_V, scale=self.scale, softcap=self.softcap
+            )
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """The last hidden states [T, E], before the output head."""
+        longest = int((batch.bounds[1:] - batch.bounds[:-1]).max())
+        with self.mixed():
+            hidden_1TE: torch.Tensor = self.causal.base_model(
                 input_ids=batch.tokens_T[None],
                 position_ids=batch.positions_T[None],
                 use_cache=False,
@@ -51,11 +63,13 @@ class PackedModel(torch.nn.Module):
                 max_length_q=longest,
                 max_length_k=longest,
             ).last_hidden_state
-            hidden_SE = hidden_1TE[0].index_select(0, batch.scored_S)
-            if self.precision != torch.float32:
-                hidden_SE = hidden_SE.to(self.precision)
-            head_VE = self.causal.get_output_embeddings().weight
-            return cross_entropy_sum(hidden_SE, head_VE, batch.target_S, scale=self.scale, softcap=self.softcap)
+        return hidden_1TE[0]
+
+    def mixed(self) -> Any:
+        """The context in which matrix products have the model's precision."""
+        if self.precision == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.causal.device.type, self.precision)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that the optimiser moves, by name."""

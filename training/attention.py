@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 NAME = "sectorlm_packed"
 BLOCK = 512
 """Fewest queries of a block under a window: below this the calls cost more than the products."""
+WIDE = 384
+"""Documents up to this length have the kernel's backward pass in float32 on a CPU.
+
+Milliseconds in bfloat16 and in float32, casts included, 6 heads of 64, one thread with AMX: 1.1 and 0.2 for 64 tokens,
+3.2 and 2.6 for 256, 8.8 and 10.1 for 512 (torch 2.13).
+"""
 SCORE_ELEMENTS = 2**23
 """Scores that exist at a time where a soft cap rules out the fused kernels: 32 MB in float32."""
 HARMLESS = {
@@ -119,6 +125,9 @@ def packed_attention(  # noqa: PLR0913 - the signature is that of transformers
         parts = (part[0].transpose(0, 1) for part in (query_1HTD, key_1KTD, value_1KTD))
         return _varlen(*parts, bounds=cu_seq_lens_q, longest=longest, scale=scale, window=sliding_window)[None], None
     lengths = [after - before for before, after in pairwise(cu_seq_lens_q.tolist())]
+    longest = max(lengths)
+    if path == "flash" and (sliding_window is None or sliding_window >= longest):
+        return _Flash.apply(query_1HTD, key_1KTD, value_1KTD, lengths, scale), None  # type: ignore[no-untyped-call]
     outs = []
     # Splitting, whose gradient is one concatenation, costs half of gathering documents of like length into batches.
     for query, key, value in zip(*(part.split(lengths, 2) for part in (query_1HTD, key_1KTD, value_1KTD)), strict=True):
@@ -133,20 +142,22 @@ def packed_attention(  # noqa: PLR0913 - the signature is that of transformers
 
 
 def path_of(device: str, dtype: torch.dtype, softcap: float | None, dropout: float, widths: tuple[int, int]) -> str:
-    """Which attention computes: `varlen` (one kernel for all documents), `sdpa` (one call each) or `scores` (soft caps).
+    """Which attention computes.
 
-    `widths` are those of a key and of a value. The variable-length kernel is FlashAttention-2's: half precision, equal
-    widths up to 256 that 8 divides, no dropout (torch.nn.attention.varlen).
+    `scores` where there is a soft cap; `varlen`, one kernel for all documents, on CUDA; `flash`, a CPU's kernel with our
+    choice of number format; `sdpa`, torch's choice for each document, everywhere else. `widths` are those of a key and of
+    a value. The variable-length kernel is FlashAttention-2's: half precision, equal widths up to 256 that 8 divides, no
+    dropout (torch.nn.attention.varlen).
 
-    >>> path_of("cpu", torch.bfloat16, None, 0.0, (64, 64)), path_of("cuda", torch.bfloat16, 50.0, 0.0, (64, 64))
+    >>> path_of("cpu", torch.float32, None, 0.0, (64, 64)), path_of("cuda", torch.bfloat16, 50.0, 0.0, (64, 64))
     ('sdpa', 'scores')
     """
     if softcap is not None:
         return "scores"
-    fits = widths[0] == widths[1] <= 256 and widths[0] % 8 == 0 and dropout == 0.0
-    if device == "cuda" and dtype in (torch.bfloat16, torch.float16) and fits and _varlen_attn() is not None:
+    half = dtype in (torch.bfloat16, torch.float16) and dropout == 0.0 and widths[0] == widths[1]
+    if device == "cuda" and half and widths[0] <= 256 and widths[0] % 8 == 0 and _varlen_attn() is not None:
         return "varlen"
-    return "sdpa"
+    return "flash" if device == "cpu" and half else "sdpa"
 
 
 def refused(family: str, reason: str) -> RecipeError:
@@ -241,6 +252,47 @@ def _varlen(
         enable_gqa=query_THD.shape[1] != key_TKD.shape[1],
     )
     return out_THD
+
+
+class _Flash(torch.autograd.Function):
+    """Each document through the CPU kernel behind scaled_dot_product_attention, written where it belongs: [1, T, H, D].
+
+    The kernel's backward pass in bfloat16 is slow on short documents; those are cast for it, which is also more exact.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: list[int], scale: float
+    ) -> torch.Tensor:
+        out_1THD = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+        weights = []
+        parts = (part.split(lengths, 2) for part in (query, key, value))
+        for into, *pieces in zip(out_1THD.split(lengths, 1), *parts, strict=True):
+            out, weight = _FORWARD(*pieces, 0.0, True, scale=scale)
+            into.copy_(out.transpose(1, 2))
+            weights.append(weight)
+        ctx.save_for_backward(query, key, value, out_1THD, *weights)
+        ctx.lengths, ctx.scale = lengths, scale
+        return out_1THD
+
+    @staticmethod
+    def backward(ctx: Any, grad_1THD: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, out_1THD, *weights = ctx.saved_tensors
+        inputs = grad_1THD.transpose(1, 2), query, key, value, out_1THD.transpose(1, 2)
+        # Laid out by position, as the products that take them up expect.
+        grads = [torch.empty_like(part.transpose(1, 2), memory_format=torch.contiguous_format) for part in inputs[1:4]]
+        split = [part.split(ctx.lengths, 2) for part in inputs] + [part.split(ctx.lengths, 1) for part in grads]
+        for *pieces, into_q, into_k, into_v, weight in zip(*split, weights, strict=True):
+            if pieces[0].shape[2] <= WIDE:
+                pieces = [piece.float() for piece in pieces]  # noqa: PLW2901
+            found = _BACKWARD(*pieces, weight, 0.0, True, scale=ctx.scale)
+            for into, part in zip((into_q, into_k, into_v), found, strict=True):
+                into.copy_(part.transpose(1, 2))
+        return *(part.transpose(1, 2) for part in grads), None, None
+
+
+_FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def _fused(

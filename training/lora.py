@@ -22,7 +22,7 @@ def quicken(model: torch.nn.Module) -> int:
     Plain is LoRA (Hu et al. 2021) or rsLoRA on a frozen `torch.nn.Linear`, without dropout and without a bias of its own.
     DoRA and other variants, quantised layers and convolutions keep PEFT's forward.
     """
-    found = [part for part in model.modules() if type(part) is Linear and _adapter(part) is not None]
+    found: list[Any] = [part for part in model.modules() if type(part) is Linear and _adapter(part) is not None]
     for layer in found:
         layer.forward = partial(_forward, layer)
     return len(found)
@@ -52,8 +52,8 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
         way: Any = type(layer).forward
         out: torch.Tensor = way(layer, x, *args, **kwargs)
         return out
-    base, a_RI, b_OR = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
-    return _LowRank.apply(x, base.weight, base.bias, a_RI, b_OR, layer.scaling[name])  # type: ignore[no-untyped-call,no-any-return]
+    a_RI, b_OR = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return _LowRank.apply(x, layer.base_layer, a_RI, b_OR, layer.scaling[name])  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _LowRank(torch.autograd.Function):
@@ -63,8 +63,7 @@ class _LowRank(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: torch.Tensor,
-        weight_OI: torch.Tensor,
-        bias_O: torch.Tensor | None,
+        base: torch.nn.Linear,
         a_RI: torch.Tensor,
         b_OR: torch.Tensor,
         scaling: float,
@@ -73,9 +72,9 @@ class _LowRank(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         ctx.formats, ctx.scaling = (x.dtype, a_RI.dtype, b_OR.dtype), scaling
         x_TI = x.reshape(-1, x.shape[-1]).to(dtype)
-        weight_OI, a_RI, b_OR = weight_OI.to(dtype), a_RI.to(dtype), b_OR.to(dtype)
+        weight_OI, a_RI, b_OR = base.weight.to(dtype), a_RI.to(dtype), b_OR.to(dtype)
         low_TR = x_TI @ a_RI.T
-        out_TO = x_TI @ weight_OI.T if bias_O is None else torch.addmm(bias_O.to(dtype), x_TI, weight_OI.T)
+        out_TO = x_TI @ weight_OI.T if base.bias is None else torch.addmm(base.bias.to(dtype), x_TI, weight_OI.T)
         out_TO.addmm_(low_TR, b_OR.T, alpha=scaling)
         ctx.save_for_backward(x_TI, low_TR, weight_OI, a_RI, b_OR)
         return out_TO.view(*x.shape[:-1], -1)
@@ -89,6 +88,6 @@ class _LowRank(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = (grad_TO @ weight_OI).addmm_(grad_low_TR, a_RI).view(*grad.shape[:-1], -1).to(format_x)
-        grad_b = (grad_TO.T @ low_TR).to(format_b).mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
-        grad_a = (grad_low_TR.T @ x_TI).to(format_a) if ctx.needs_input_grad[3] else None
-        return grad_x, None, None, grad_a, grad_b, None
+        grad_b = (grad_TO.T @ low_TR).to(format_b).mul_(ctx.scaling) if ctx.needs_input_grad[3] else None
+        grad_a = (grad_low_TR.T @ x_TI).to(format_a) if ctx.needs_input_grad[2] else None
+        return grad_x, None, grad_a, grad_b, None

@@ -15,8 +15,16 @@ import torch
 
 from configs.errors import RecipeError
 
-CHUNK_ELEMENTS = 2**23
-"""Logits kept at a time: 32 MB in float32, small beside the model and large enough to keep the cores busy."""
+CHUNK_BYTES = {"cpu": 2**25, "cuda": 2**28}
+"""Logits kept at a time, in the products' format: small beside the model, enough rows to keep the cores busy."""
+LEAST_ROWS = 256
+"""Rows of a chunk however large the vocabulary: with fewer, reading the head's weights costs more than multiplying."""
+SLICE_ELEMENTS = {"cpu": 2**17, "cuda": 2**25}
+"""Of these, those in float32: on a CPU 512 kB, so that softmax and gradient stay in the second-level cache.
+
+Measured on 4,096 positions, vocabulary 16,384, width 384, bfloat16, one thread: 0.22 s, 0.31 s without slices, of which
+0.13 s are matrix products.
+"""
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -32,25 +40,25 @@ class _CrossEntropySum(torch.autograd.Function):
         factors: tuple[float, float | None],
     ) -> torch.Tensor:
         wanted = ctx.needs_input_grad
-        chunk = max(1, CHUNK_ELEMENTS // head_VE.shape[0])
         total = hidden_SE.new_zeros((), dtype=torch.float32)
         grad_hidden_SE = torch.empty_like(hidden_SE) if wanted[0] else None
         grad_head_VE = torch.zeros_like(head_VE, dtype=torch.float32) if wanted[1] else None
         grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if wanted[2] and bias_V is not None else None
         weight_VE = head_VE.to(hidden_SE.dtype)
-        for start in range(0, hidden_SE.shape[0], chunk):
-            hidden_CE, target_C = hidden_SE[start : start + chunk], target_S[start : start + chunk]
-            logits_CV = hidden_CE @ weight_VE.T
+        rows = _rows(hidden_SE, len(weight_VE))
+        buffer_CV = hidden_SE.new_empty(min(rows, len(hidden_SE)), len(weight_VE))
+        for start in range(0, len(hidden_SE), rows):
+            hidden_CE, target_C = hidden_SE[start : start + rows], target_S[start : start + rows]
+            logits_CV = torch.mm(hidden_CE, weight_VE.T, out=buffer_CV[: len(hidden_CE)])
             if bias_V is not None:
-                logits_CV = logits_CV + bias_V.to(logits_CV.dtype)
-            loss, grad_CV = _value_and_gradient(logits_CV, target_C, factors, any(wanted))
-            total += loss
+                logits_CV += bias_V
+            total += _to_gradient(logits_CV, target_C, factors, any(wanted))
             if grad_hidden_SE is not None:
-                torch.mm(grad_CV, weight_VE, out=grad_hidden_SE[start : start + chunk])
+                torch.mm(logits_CV, weight_VE, out=grad_hidden_SE[start : start + rows])
             if grad_head_VE is not None:
-                grad_head_VE += (grad_CV.T @ hidden_CE).float()
+                grad_head_VE += logits_CV.T @ hidden_CE
             if grad_bias_V is not None:
-                grad_bias_V += grad_CV.sum(0, dtype=torch.float32)
+                grad_bias_V += logits_CV.sum(0, dtype=torch.float32)
         ctx.save_for_backward(grad_hidden_SE, grad_head_VE, grad_bias_V)
         ctx.formats = hidden_SE.dtype, head_VE.dtype, None if bias_V is None else bias_V.dtype
         return total
@@ -61,28 +69,40 @@ class _CrossEntropySum(torch.autograd.Function):
         return *(None if grad is None else (grad * grad_total).to(dtype) for grad, dtype in found), None, None
 
 
-def _value_and_gradient(
+def _rows(hidden_SE: torch.Tensor, vocabulary: int) -> int:
+    """Positions of a chunk."""
+    most = CHUNK_BYTES.get(hidden_SE.device.type, CHUNK_BYTES["cpu"])
+    return max(LEAST_ROWS, most // (vocabulary * hidden_SE.element_size()))
+
+
+def _to_gradient(
     logits_CV: torch.Tensor, target_C: torch.Tensor, factors: tuple[float, float | None], wanted: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The chunk's summed loss in float32, and its gradient to the raw logits in their format (empty if not wanted)."""
-    (scale, softcap), format_ = factors, logits_CV.dtype
-    logits_CV = logits_CV.float() * scale if scale != 1 else logits_CV.float()
-    slope_CV = None
-    if softcap is not None:
-        logits_CV = torch.tanh(logits_CV / softcap)
-        slope_CV = 1 - logits_CV**2
-        logits_CV = softcap * logits_CV
-    log_p_CV = torch.log_softmax(logits_CV, dim=-1)
-    loss = -log_p_CV.gather(1, target_C[:, None]).sum()
-    if not wanted:
-        return loss, log_p_CV.new_empty(0)
-    grad_CV = log_p_CV.exp_()
-    grad_CV.scatter_add_(1, target_C[:, None], grad_CV.new_full((len(target_C), 1), -1.0))
-    if slope_CV is not None:
-        grad_CV *= slope_CV
-    if scale != 1:
-        grad_CV *= scale
-    return loss, grad_CV.to(format_)
+) -> torch.Tensor:
+    """The chunk's summed loss in float32; if wanted, the raw logits are overwritten with the gradient to them."""
+    scale, softcap = factors
+    total = logits_CV.new_zeros((), dtype=torch.float32)
+    size = SLICE_ELEMENTS.get(logits_CV.device.type, SLICE_ELEMENTS["cpu"])
+    rows = max(1, size // logits_CV.shape[1])
+    for raw_RV, target_R in zip(logits_CV.split(rows), target_C.split(rows), strict=True):
+        shaped_RV, slope_RV = raw_RV, None
+        if scale != 1 or softcap is not None:
+            shaped_RV = raw_RV.float() * scale
+        if softcap is not None:
+            shaped_RV = (shaped_RV / softcap).tanh_()
+            slope_RV = 1 - shaped_RV**2
+            shaped_RV *= softcap
+        log_p_RV = torch.log_softmax(shaped_RV, dim=-1, dtype=torch.float32)
+        total -= log_p_RV.gather(1, target_R[:, None]).sum()
+        if not wanted:
+            continue
+        grad_RV = log_p_RV.exp_()
+        grad_RV.scatter_add_(1, target_R[:, None], grad_RV.new_full((len(target_R), 1), -1.0))
+        if slope_RV is not None:
+            grad_RV *= slope_RV
+        if scale != 1:
+            grad_RV *= scale
+        raw_RV.copy_(grad_RV)
+    return total
 
 
 def cross_entropy_sum(

@@ -21,7 +21,7 @@ from configs.job import Job
 from configs.recipe import Recipe
 from configs.records import Corpus, Made, Run, SourceLedger
 from configs.store import HOUSE, RunFolder, files_of
-from training.attention import buckets, register
+from training.attention import register
 from training.batches import Rows, Schedule
 from training.model import PackedModel
 from training.optimizer import learning_rate
@@ -122,10 +122,6 @@ def test_packed_loss_equals_the_loss_of_each_document_alone_to_1e_5(tmp_path, ti
                 logits = plain(ids, use_cache=False).logits[0, :-1]
             alone += float(cross_entropy(logits[wanted], ids[0, 1:][wanted], reduction="sum"))
     assert packed == pytest.approx(alone, rel=1e-5)
-
-
-def test_documents_of_4_5_and_100_tokens_are_attended_in_two_buckets():
-    assert [tuple(index.shape) for index, _ in buckets((4, 100, 5))] == [(2, 5), (1, 100)]
 
 
 def test_a_batch_shape_met_first_in_validation_can_be_trained_on_afterwards(tmp_path, tiny_base):

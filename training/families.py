@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from configs.errors import DataError
 from training.attention import calls, refused
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def prove(model: PackedModel) -> None:
 
     Raises:
         RecipeError: the family has layers that packing does not isolate, or the results differ.
+        DataError: the weights give NaN or infinity.
     """
     causal = model.causal
     look_at(causal)
@@ -49,6 +51,12 @@ def prove(model: PackedModel) -> None:
     finally:
         causal.set_attn_implementation(attention)
         causal.train(was_training)
+    if not bool(alone.isfinite().all()):
+        raise DataError(
+            "the base's weights give numbers that are not finite",
+            where=str(causal.name_or_path),
+            hint="They are damaged: copy or download them again.",
+        )
     most_hidden, most_loss = TOLERANCE.get(model.precision, TOLERANCE[torch.bfloat16])
     error = float((packed - alone).norm() / alone.norm())
     if not error <= most_hidden or not abs(loss - expected) <= most_loss * abs(expected):

@@ -16,6 +16,7 @@ from training.checkpoint import Origin
 from training.loop import Loop
 from training.meter import Meter, Silent, peak_memory_bytes
 from training.model import check_fits
+from training.page import write_page
 from training.trackers import Trackers
 from training.world import World, whole
 
@@ -61,6 +62,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
     if world.is_main:
         record.write(job.folder.run / "run.json")
         remove_folder(loop.checkpoints)
+        say(f"  curves: {write_page(job.folder.run, job.recipe.name)}")
     if meter.trackers is not None:
         meter.trackers.close()
     world.wait()
@@ -105,7 +107,7 @@ def _train(loop: Loop) -> Meter:
             trackers = (
                 Trackers(names, loop.job.recipe.name, folder / "trackers", loop.origin.settled) if names else None
             )
-            meter = Meter(folder / "metrics.jsonl", state, bar, trackers)
+            meter = Meter(folder / "metrics.jsonl", loop.job.recipe.name, state, bar, trackers)
         if state.step:
             state.segments += 1
             say(f"  resuming at step {state.step} of {steps}")

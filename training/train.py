@@ -79,7 +79,7 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     inputs = {"corpus": corpus.content(), f"base {recipe.base}": base_digest(folder)}
     start = start_folder(job)
     if start is not None:
-        inputs[f"adapter {recipe.train.start}"] = start_digest(start)
+        inputs["adapter to start from"] = start_digest(start)
     return Origin(settings | inputs, free), inputs
 
 

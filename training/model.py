@@ -56,7 +56,7 @@ class PackedModel(torch.nn.Module):
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The last hidden states [T, E], before the output head."""
-        longest = int((batch.bounds[1:] - batch.bounds[:-1]).max())
+        longest = batch.longest or int((batch.bounds[1:] - batch.bounds[:-1]).max())
         with self.mixed():
             hidden_1TE: torch.Tensor = self.causal.base_model(
                 input_ids=batch.tokens_T[None],

@@ -29,7 +29,7 @@ TOLERANCE = {torch.float32: (1e-3, 1e-4), torch.bfloat16: (0.1, 0.03)}
 
 
 def prove(model: PackedModel) -> None:
-    """Compare two packed documents with transformers' own attention on each alone; costs two short forward passes.
+    """Compare two packed documents with transformers' own attention on each alone; costs three short forward passes.
 
     Raises:
         RecipeError: the family has layers that packing does not isolate, or the results differ.
@@ -110,16 +110,18 @@ def _packed(model: PackedModel, tokens_T: torch.Tensor, bounds: list[int]) -> tu
         raise refused(
             type(model.causal).__name__, f"{len(seen)} of its {layers} layers use the attention that they are given"
         )
-    return hidden_TE.float(), float(model(batch))
+    return hidden_TE.float(), float(model.loss(hidden_TE, batch))
 
 
 def _alone(model: PackedModel, tokens_T: torch.Tensor, bounds: list[int]) -> tuple[torch.Tensor, float]:
     """The same of each document by itself, through transformers' model and its logits."""
-    hidden, loss = [], 0.0
-    for start, stop in pairwise(bounds):
-        ids = tokens_T[None, start:stop]
-        with model.mixed():
-            hidden.append(model.causal.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].float())
+    hidden: list[torch.Tensor] = []
+    loss = 0.0
+    head = model.causal.get_output_embeddings()
+    keep = head.register_forward_pre_hook(lambda _, given: hidden.append(given[0][0].float()))
+    with keep, model.mixed():
+        for start, stop in pairwise(bounds):
+            ids = tokens_T[None, start:stop]
             logits = model.causal(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        loss += float(cross_entropy(logits, ids[0, 1:], reduction="sum"))
+            loss += float(cross_entropy(logits, ids[0, 1:], reduction="sum"))
     return torch.cat(hidden), loss

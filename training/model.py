@@ -13,6 +13,7 @@ from configs.base import base_folder, load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
 from training.attention import register
 from training.batches import Batch, derived_seed
+from training.lora import quicken
 from training.loss import cross_entropy_sum, logit_factors, output_head
 
 if TYPE_CHECKING:
@@ -35,20 +36,14 @@ class PackedModel(torch.nn.Module):
         self.causal = causal
         self.precision = precision
         self.scale, self.softcap = logit_factors(causal.config)
+        quicken(causal)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The summed cross-entropy over the batch's supervised positions, a float32 scalar.
 
-        A mixture of experts' auxiliary loss is not added: it belongs to training a router, and differs by micro-batch.
+        A mixture of experts' auxiliary loss is not added: it balances a router in training, and differs by micro-batch.
         """
-        with self.mixed():
-            hidden_SE = self.hidden(batch).index_select(0, batch.scored_S)
-            if self.precision != torch.float32:
-                hidden_SE = hidden_SE.to(self.precision)
-            head_VE, bias_V = output_head(self.causal)
-            return cross_entropy_sum(
-                hidden_SE, head_VE, batch.target_S, bias_V=bias_V, scale=self.scale, softcap=self.softcap
-            )
+        return self.loss(self.hidden(batch), batch)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The last hidden states [T, E], before the output head."""
@@ -64,6 +59,15 @@ class PackedModel(torch.nn.Module):
                 max_length_k=longest,
             ).last_hidden_state
         return hidden_1TE[0]
+
+    def loss(self, hidden_TE: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The summed cross-entropy of hidden states over the batch's supervised positions, a float32 scalar."""
+        hidden_SE = hidden_TE.index_select(0, batch.scored_S)
+        if self.precision != torch.float32:
+            hidden_SE = hidden_SE.to(self.precision)
+        head_VE, bias_V = output_head(self.causal)
+        factors: dict[str, Any] = {"scale": self.scale, "softcap": self.softcap}
+        return cross_entropy_sum(hidden_SE, head_VE, batch.target_S, bias_V=bias_V, **factors)
 
     def mixed(self) -> Any:
         """The context in which matrix products have the model's precision."""

@@ -25,7 +25,11 @@ ATTENDING = {"full_attention", "sliding_attention"}
 LONGEST_PROBE = 512
 """Windows up to this length are crossed by the probe; a longer one costs more than it tells."""
 TOLERANCE = {torch.float32: (1e-3, 1e-4), torch.bfloat16: (0.1, 0.03)}
-"""Largest relative error of hidden states and of the loss. Sharing a document moves them by far more, rounding by less."""
+"""Largest relative error of hidden states and of the loss.
+
+Of the hidden states it is the worst position's in float32; in bfloat16 the median position's, since rounding sends single
+tokens to other experts (0.14 over all, 0.01 at the median, tiny random Mixtral). A neighbour in sight moves them all.
+"""
 
 
 def prove(model: PackedModel) -> None:
@@ -50,7 +54,8 @@ def prove(model: PackedModel) -> None:
         causal.set_attn_implementation(attention)
         causal.train(was_training)
     most_hidden, most_loss = TOLERANCE.get(model.precision, TOLERANCE[torch.bfloat16])
-    error = float((packed - alone).norm() / alone.norm())
+    error_T = (packed - alone).norm(dim=1) / alone.norm(dim=1)
+    error = float(error_T.max() if model.precision == torch.float32 else error_T.median())
     if not error <= most_hidden or not abs(loss - expected) <= most_loss * abs(expected):
         raise refused(
             type(causal).__name__,

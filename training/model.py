@@ -13,6 +13,7 @@ from configs.base import base_folder, load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
 from training.attention import register
 from training.batches import Batch, derived_seed
+from training.families import prove
 from training.lora import quicken
 from training.loss import cross_entropy_sum, logit_factors, output_head
 
@@ -102,7 +103,9 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         # Frozen weights are kept in the format of the products; trained ones stay float32 (master weights).
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(precision)
-    return PackedModel(causal, precision).to(device), wrapper
+    model = PackedModel(causal, precision).to(device)
+    prove(model)
+    return model, wrapper
 
 
 def precision_of(train: Train, device: torch.device) -> torch.dtype:

@@ -100,9 +100,10 @@ def test_another_first_document_changes_nothing_in_the_second(family):
         assert float(packed(moved)) != pytest.approx(before, rel=1e-6)  # its own tokens do matter
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_proof_before_the_first_step_accepts_every_family_that_is_computed_rightly(family):
-    packed = PackedModel(tiny(*FAMILIES[family], register()), torch.float32).train()
+def test_the_proof_before_the_first_step_accepts_every_family_that_is_computed_rightly(family, precision):
+    packed = PackedModel(tiny(*FAMILIES[family], register()).to(precision), precision).train()
     prove(packed)
     assert packed.training
     assert packed.causal.config._attn_implementation == register()
@@ -122,8 +123,9 @@ def test_a_factor_on_the_logits_that_is_left_out_is_noticed_before_the_first_ste
         prove(packed)
 
 
-def test_bounds_that_are_off_by_one_are_noticed_before_the_first_step(monkeypatch):
-    packed = PackedModel(tiny(*FAMILIES["llama"], register()), torch.float32)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_bounds_that_are_off_by_one_are_noticed_before_the_first_step(monkeypatch, precision):
+    packed = PackedModel(tiny(*FAMILIES["llama"], register()).to(precision), precision)
     right = packed.causal.base_model.forward
 
     def shifted(*, cu_seq_lens_q=None, **others):

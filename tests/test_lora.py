@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
@@ -15,8 +13,8 @@ from training.lora import quicken
 from training.model import PackedModel
 
 
-def pair(family="llama", **settings):
-    """PEFT's model, and a copy of it with quick layers; factors that are not zero, everything else frozen."""
+def made(family="llama", **settings):
+    """PEFT's model with factors that are not zero, everything else frozen."""
     causal = tiny(*FAMILIES[family], register())
     given = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings
     wrapped = get_peft_model(causal, LoraConfig(**given))
@@ -24,12 +22,14 @@ def pair(family="llama", **settings):
     for name, parameter in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    quick = copy.deepcopy(wrapped)
-    return wrapped, quick, quicken(quick)
+    return wrapped
 
 
-def stepped(wrapped, precision=torch.float32):
+def stepped(wrapped, quick, precision=torch.float32):
+    """Loss and gradients of one batch; a packed model has quick layers from its start, which are taken away again."""
     packed = PackedModel(wrapped.get_base_model(), precision).train()
+    taken = [part.__dict__.pop("forward", None) is not None for part in packed.modules() if not quick]
+    assert quick or any(taken)
     loss = packed(batch_of())
     loss.backward()
     return float(loss.detach()), {name: part.grad for name, part in packed.trainable().items()}
@@ -51,9 +51,11 @@ def relative(found, expected):
     ],
 )
 def test_loss_and_gradients_are_those_of_peft_to_1e_6(family, settings):
-    wrapped, quick, count = pair(family, **settings)
-    assert count == {"llama": 14, "llama-biased": 14, "phi3": 8, "qwen3": 14, "gpt-neox": 8}[family]
-    (loss, grads), (ours, mine) = stepped(wrapped), stepped(quick)
+    assert (
+        quicken(made(family, **settings))
+        == {"llama": 14, "llama-biased": 14, "phi3": 8, "qwen3": 14, "gpt-neox": 8}[family]
+    )
+    (loss, grads), (ours, mine) = (stepped(made(family, **settings), quick) for quick in (False, True))
     assert ours == pytest.approx(loss, rel=1e-6)
     assert mine.keys() == grads.keys()
     assert max(relative(mine[name], grads[name]) for name in grads) < 1e-6
@@ -61,15 +63,14 @@ def test_loss_and_gradients_are_those_of_peft_to_1e_6(family, settings):
 
 def test_in_bfloat16_both_ways_are_equally_near_to_float32():
     """Rounding differs, so that neither can be asked to equal the other: the quick way may not be the rougher one."""
-    exact, _, _ = pair()
-    expected = stepped(exact)[1]
+    expected = stepped(made(), quick=False)[1]
     errors = []
-    for quickened in (False, True):
-        wrapped = pair()[quickened]
+    for quick in (False, True):
+        wrapped = made()
         for parameter in wrapped.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.bfloat16()
-        found = stepped(wrapped, torch.bfloat16)[1]
+        found = stepped(wrapped, quick, torch.bfloat16)[1]
         errors.append(sum(relative(found[name], expected[name]) for name in expected) / len(expected))
     assert errors[1] < 1.1 * errors[0]
     assert errors[1] < 0.1
@@ -80,11 +81,12 @@ def test_in_bfloat16_both_ways_are_equally_near_to_float32():
     [({"use_dora": True}, "llama"), ({"lora_dropout": 0.1}, "llama"), ({"lora_bias": True}, "llama"), ({}, "gpt2")],
 )
 def test_what_is_not_plain_lora_on_a_linear_layer_keeps_the_forward_of_peft(settings, family):
-    assert pair(family, **settings)[2] == 0
+    assert quicken(made(family, **settings)) == 0
 
 
 def test_switching_off_merging_and_saving_are_untouched():
-    wrapped, quick, _ = pair()
+    wrapped, quick = made(), made()
+    quicken(quick)
     ids = torch.arange(3, 12)[None]
     with torch.no_grad(), wrapped.disable_adapter(), quick.disable_adapter():
         plain = {"cu_seq_lens_q": torch.tensor([0, 9], dtype=torch.int32)}
@@ -99,7 +101,8 @@ def test_switching_off_merging_and_saving_are_untouched():
 
 
 def test_x_and_the_narrow_product_are_all_that_is_kept_for_the_backward_pass():
-    wrapped, quick, _ = pair()
+    wrapped, quick = made(), made()
+    quicken(quick)
     kept = []
     for model in (wrapped, quick):
         layer = model.get_base_model().model.layers[0].mlp.up_proj

@@ -38,21 +38,15 @@ class PackedModel(torch.nn.Module):
         self.causal = causal
         self.precision = precision
         self.scale, self.softcap = logit_factors(causal.config)
+        quicken(causal)
 
     def forward(self, batch: Batch, *, each: bool = False) -> torch.Tensor:
         """The cross-entropy of the batch's supervised positions: summed, a float32 scalar, or with `each` float32 [S].
 
-        A mixture of experts' auxiliary loss is not added: it belongs to training a router, and differs by micro-batch.
+        A mixture of experts' auxiliary loss is not added: it balances a router in training, and differs by micro-batch.
         """
-        with self.mixed():
-            hidden_SE = self.hidden(batch).index_select(0, batch.scored_S)
-            if self.precision != torch.float32:
-                hidden_SE = hidden_SE.to(self.precision)
-            head_VE, bias_V = output_head(self.causal)
-            loss_S = cross_entropies(
-                hidden_SE, head_VE, batch.target_S, bias_V=bias_V, scale=self.scale, softcap=self.softcap
-            )
-            return loss_S if each else loss_S.sum()
+        loss_S = self.losses(self.hidden(batch), batch)
+        return loss_S if each else loss_S.sum()
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The last hidden states [T, E], before the output head."""
@@ -68,6 +62,15 @@ class PackedModel(torch.nn.Module):
                 max_length_k=longest,
             ).last_hidden_state
         return hidden_1TE[0]
+
+    def losses(self, hidden_TE: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The cross-entropy of hidden states at each of the batch's supervised positions, float32 [S]."""
+        hidden_SE = hidden_TE.index_select(0, batch.scored_S)
+        if self.precision != torch.float32:
+            hidden_SE = hidden_SE.to(self.precision)
+        head_VE, bias_V = output_head(self.causal)
+        factors: dict[str, Any] = {"scale": self.scale, "softcap": self.softcap}
+        return cross_entropies(hidden_SE, head_VE, batch.target_S, bias_V=bias_V, **factors)
 
     def mixed(self) -> Any:
         """The context in which matrix products have the model's precision."""
@@ -109,7 +112,6 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         elif parameter.dtype.is_floating_point:  # those in four bits are bytes
             parameter.data = parameter.data.to(precision)
     model = PackedModel(causal, precision).to(device)
-    quicken(causal)
     prove(model)
     if keeps_no_activations(train, device):
         causal.gradient_checkpointing_enable({"use_reentrant": False})

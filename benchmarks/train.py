@@ -38,8 +38,8 @@ PEERS = {
     "the same, group_by_length": ("trainer", {"by_length": True}),
     "TRL, packing": ("trl", {}),
 }
-ROW, PER_STEP = 2048, 8
-"""Tokens of a packed row, and documents of a step: 8 of about 500 tokens fill two rows."""
+ROW, ROWS_PER_STEP = 2048, 2
+"""Tokens of a packed row, and rows of a step; documents of a step are as many as give the same number of steps."""
 RANK, ALPHA, SEED = 16, 32, 17
 HELD_OUT = 24
 """Documents that the judge reads; none of their sentences is in the training documents."""
@@ -54,6 +54,9 @@ class Bench(NamedTuple):
     """A prepared run folder of SectorLM, copied for every run."""
     documents: Path
     lengths: tuple[int, ...]
+    """Tokens of each training document."""
+    per_step: int
+    """Documents of a step, where it is counted in documents."""
     pythons: dict[str, str]
     threads: int
     learning_rate: float
@@ -120,7 +123,7 @@ def recipe(bench: Bench, precision: str) -> dict[str, Any]:
             "learning_rate": bench.learning_rate,
             "warmup": 0.0,
             "epochs": 1,
-            "batch_tokens": 2 * ROW,
+            "batch_tokens": ROWS_PER_STEP * ROW,
             "precision": precision,
             "validate_every": 10**6,
             "checkpoint_every": 10**6,
@@ -138,15 +141,15 @@ def prepared(bench: Bench, count: int) -> Bench:
     command = [sys.executable, "-m", "sectorlm", "prepare", str(path), "--runs", str(bench.keep), "--json"]
     measure(command, environment(bench, bench.keep), bench.keep)
     corpus, parquet = bench.keep / "training", bench.keep / "documents.parquet"
-    there, _ = packed_documents(corpus / "corpus", parquet)
+    packed_documents(corpus / "corpus", parquet)
     import pyarrow.parquet as pq
 
     lengths = tuple(len(ids) for ids in pq.read_table(parquet)["input_ids"].to_pylist())
-    if there < 0.9 * count:
-        raise SystemExit(
-            f"{there} of {count} documents are in the corpus: some were dropped or lie in the validation part"
-        )
-    return bench._replace(corpus=corpus, documents=parquet, lengths=lengths)
+    record = json.loads((corpus / "corpus" / "corpus.json").read_bytes())
+    if record["documents"] != count:
+        raise SystemExit(f"{record['documents']} of {count} documents were kept: all were meant to be")
+    steps = -(-record["rows_train"] // ROWS_PER_STEP)
+    return bench._replace(corpus=corpus, documents=parquet, lengths=lengths, per_step=-(-len(lengths) // steps))
 
 
 def environment(bench: Bench, folder: Path) -> dict[str, str]:
@@ -189,7 +192,7 @@ def peer(bench: Bench, side: str, precision: str, folder: Path) -> tuple[Measure
         "documents": str(bench.documents),
         "work": str(folder),
         "precision": precision,
-        "per_step": PER_STEP if name == "trainer" else 2,
+        "per_step": bench.per_step if name == "trainer" else ROWS_PER_STEP,
         "row": ROW,
         "learning_rate": bench.learning_rate,
         "rank": RANK,
@@ -279,7 +282,7 @@ def main() -> None:
     asked.add_argument("--trl", help="a Python that has these and trl")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--precision", nargs="+", choices=("bfloat16", "float32"), default=["bfloat16"])
-    asked.add_argument("--documents", type=int, default=50, help="8 of them make a step")
+    asked.add_argument("--documents", type=int, default=50, help="8 or 9 of them make a step")
     asked.add_argument("--rounds", type=int, default=2)
     asked.add_argument("--learning-rate", type=float, default=2e-3, help="high, so that few steps show in the loss")
     asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for sectorlm train")
@@ -291,7 +294,7 @@ def main() -> None:
         keep = Path(folder).resolve()
         base, sets = keep / "base", tuple(given.set)
         parameters = make_base(base, SEED)
-        made = Bench(base, parameters, keep, keep, (), pythons, given.threads, given.learning_rate, sets, keep)
+        made = Bench(base, parameters, keep, keep, (), 0, pythons, given.threads, given.learning_rate, sets, keep)
         bench = prepared(made, given.documents)
         for name, python in pythons.items():  # their bytecode and libraries lie in the page cache from here on
             subprocess.run([python, str(HERE / "peers" / f"{name}_steps.py"), "warm"], check=True, capture_output=True)

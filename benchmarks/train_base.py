@@ -84,8 +84,8 @@ def documents(count: int, names: Sequence[str], seed: int) -> Iterator[str]:
         yield f"{' '.join(chosen[: round(words)]).rstrip('.,;:')}."
 
 
-def packed_documents(corpus: Path, path: Path) -> tuple[int, int]:
-    """The training documents of a prepared corpus as a Parquet column `input_ids`; returns their number and tokens.
+def packed_documents(corpus: Path, path: Path) -> None:
+    """The training documents of a prepared corpus as a Parquet column `input_ids`.
 
     So every side has the same documents, tokenised the same, and the peers need not do it.
     """
@@ -100,7 +100,6 @@ def packed_documents(corpus: Path, path: Path) -> tuple[int, int]:
     ids = [tokens[start : start + length].tolist() for _, start, length, _ in segments]
     random.Random(0).shuffle(ids)  # packing has put the long ones first
     pq.write_table(pa.table({"input_ids": pa.array(ids, pa.list_(pa.int64()))}), path)
-    return len(ids), sum(map(len, ids))
 
 
 def held_out_loss(base: Path, adapter: Path | None, count: int, seed: int) -> float:

@@ -35,8 +35,9 @@ HERE = Path(__file__).resolve().parent
 OURS = "SectorLM"
 PEERS = {
     "Trainer + peft": ("trainer", {}),
-    "the same, group_by_length": ("trainer", {"by_length": True}),
-    "TRL, packing": ("trl", {}),
+    "Trainer by length": ("trainer", {"by_length": True}),
+    "TRL packing": ("trl", {}),
+    "TRL as it comes": ("trl", {"recompute": True}),
 }
 ROW, ROWS_PER_STEP = 2048, 2
 """Tokens of a packed row, and rows of a step; documents of a step are as many as give the same number of steps."""
@@ -58,6 +59,7 @@ class Bench(NamedTuple):
     per_step: int
     """Documents of a step, where it is counted in documents."""
     pythons: dict[str, str]
+    peers: tuple[str, ...]
     threads: int
     learning_rate: float
     sets: tuple[str, ...]
@@ -250,7 +252,7 @@ def against(rounds: Sequence[dict[str, Result]], side: str, name: str) -> str:
 
 def compare(bench: Bench, precision: str, turns: int) -> None:
     """Print both tables, with what is outside of the mathematics of our steps."""
-    sides = (OURS, *(side for side, (name, _) in PEERS.items() if name in bench.pythons))
+    sides = (OURS, *(side for side in bench.peers if PEERS[side][0] in bench.pythons))
     rounds: list[dict[str, Result]] = []
     for turn in range(turns):
         rounds.append({})
@@ -280,6 +282,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--trainer", help="a Python that has transformers, peft, accelerate and datasets")
     asked.add_argument("--trl", help="a Python that has these and trl")
+    asked.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS), help="rows beside ours")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--precision", nargs="+", choices=("bfloat16", "float32"), default=["bfloat16"])
     asked.add_argument("--documents", type=int, default=50, help="8 or 9 of them make a step")
@@ -294,7 +297,20 @@ def main() -> None:
         keep = Path(folder).resolve()
         base, sets = keep / "base", tuple(given.set)
         parameters = make_base(base, SEED)
-        made = Bench(base, parameters, keep, keep, (), 0, pythons, given.threads, given.learning_rate, sets, keep)
+        made = Bench(
+            base,
+            parameters,
+            keep,
+            keep,
+            (),
+            0,
+            pythons,
+            tuple(given.peers),
+            given.threads,
+            given.learning_rate,
+            sets,
+            keep,
+        )
         bench = prepared(made, given.documents)
         for name, python in pythons.items():  # their bytecode and libraries lie in the page cache from here on
             subprocess.run([python, str(HERE / "peers" / f"{name}_steps.py"), "warm"], check=True, capture_output=True)

@@ -33,6 +33,8 @@ class Ask(NamedTuple):
     seed: int
     by_length: bool = False
     """Batches of documents of about one length, in transformers' own way."""
+    recompute: bool = False
+    """Activations are computed again in the backward pass, as TRL does unless told not to."""
 
 
 def asked() -> Ask | None:
@@ -65,7 +67,7 @@ def settings(ask: Ask) -> dict[str, Any]:
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "bf16": ask.precision == "bfloat16",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": ask.recompute,
         "use_cpu": True,
         "logging_steps": 1,
         "save_strategy": "no",

@@ -11,8 +11,7 @@ from trl import SFTConfig, SFTTrainer
 def build(ask: Ask, model: Any, tokenizer: Any, data: Any) -> SFTTrainer:
     """An SFTTrainer over tokens that it need not make; rows without padding, so that every position is a token.
 
-    `max_length` is set, since TRL cuts what is longer than 1,024 tokens without a word; activations are not computed
-    twice (`gradient_checkpointing`, on by default), which is faster here.
+    `max_length` is set, since TRL cuts what is longer than 1,024 tokens without a word.
     """
     arguments = SFTConfig(
         **settings(ask), packing=True, max_length=ask.row, include_num_input_tokens_seen="all", dataset_num_proc=None

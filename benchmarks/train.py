@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -257,6 +258,7 @@ def compare(bench: Bench, precision: str, turns: int) -> None:
     for turn in range(turns):
         rounds.append({})
         for side in sides if turn % 2 == 0 else sides[::-1]:  # who comes first has the colder machine
+            print(f"{precision}, round {turn + 1} of {turns}: {side}", file=sys.stderr, flush=True)
             rounds[-1][side] = run(bench, side, precision)
         rounds[-1] = {side: rounds[-1][side] for side in sides}
     rate = ask_base(bench, "matmul", precision)
@@ -291,6 +293,7 @@ def main() -> None:
     asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for sectorlm train")
     asked.add_argument("--work", type=Path, help="folder for what is being made")
     given = asked.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the side at work is ended too, and its folder gone
     print(f"{machine()}\n\n    python -m benchmarks.train {' '.join(sys.argv[1:])}\n")
     pythons = {name: getattr(given, name) for name in ("trainer", "trl") if getattr(given, name)}
     with tempfile.TemporaryDirectory(dir=given.work, prefix="benchmark-") as folder:

@@ -293,7 +293,9 @@ def main() -> None:
     asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for sectorlm train")
     asked.add_argument("--work", type=Path, help="folder for what is being made")
     given = asked.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the side at work is ended too, and its folder gone
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that the side at work is ended too, and its folder gone
     print(f"{machine()}\n\n    python -m benchmarks.train {' '.join(sys.argv[1:])}\n")
     pythons = {name: getattr(given, name) for name in ("trainer", "trl") if getattr(given, name)}
     with tempfile.TemporaryDirectory(dir=given.work, prefix="benchmark-") as folder:

@@ -1,22 +1,21 @@
 """The front door: one verb, one function; errors become exit codes (configs/errors.py has the table).
 
 Nothing heavy is imported before a verb needs it: `sectorlm --help` is typer alone. A verb returns an Answer, what it
-found and how a person sees it; only `main` prints, and only `main` turns an error into words or into JSON.
+found and how a person sees it; configs/answer.py prints it, and turns an error into words or into JSON.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from configs import options as opt  # noqa: TC001 - typer reads the annotations
+from configs.answer import GLOBAL, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,17 +33,6 @@ PAGES = {
     "publish": "training.publish",
 }
 """Stage to the page that has a function of its name, in working order."""
-GLOBAL = ("--json", "--quiet")
-"""Switches that may stand anywhere on the line."""
-KEYBOARD_INTERRUPT = 130
-"""What typer makes of a KeyboardInterrupt."""
-
-
-class Answer(NamedTuple):
-    """What a verb found: plain data for `--json`, and texts and rich tables for a person."""
-
-    data: Any
-    shown: Sequence[Any]
 
 
 def _views(found: list[Found]) -> list[Any]:
@@ -132,8 +120,9 @@ def _page(stage: str) -> Callable[..., Any]:
     return found
 
 
-def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: Any) -> Answer:
-    """One stage alone; the stages before it must be complete."""
+def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: Any) -> Answer | None:
+    """One stage alone; the stages before it must be complete. Nothing is told by a process that works for another."""
+    from configs.spread import is_called
     from configs.stages import STAGES, open_job, working
     from configs.view import Found
 
@@ -141,6 +130,8 @@ def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options:
     part = stage == "prepare" and options["how"].part is not None
     with working(job, stage, recipe, sets, shared=part):
         made = _page(stage)(job, **options)
+    if is_called():
+        return None
     if made is None:
         return Answer({"complete": False}, ["this part is done; the corpus is not complete yet"])
     path = job.folder.root / STAGES[stage]
@@ -149,7 +140,9 @@ def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options:
 
 
 @app.command()
-def run(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+def run(
+    recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS, processes: opt.Processes = 1
+) -> Answer:
     """Do everything: prepare, train, evaluate, compare, publish; what is unchanged is kept.
 
     Example: sectorlm run finance.yaml
@@ -163,8 +156,13 @@ def run(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS)
     # A base that cannot be read is known now, not after the corpus is made.
     base_folder(job.recipe.base, job.roots, weights=job.recipe.train.method != "scratch")
     report = job.folder.report / "report.html"
+    made: dict[str, Any] = {}
+    if processes > 1:
+        with working(job, "prepare", recipe, sets):
+            made["prepare"] = _page("prepare")(job)
+        _train_in(processes, recipe, sets, runs)
     with working(job, "prepare", recipe, sets):
-        made = {stage: _page(stage)(job) for stage in list(PAGES)[:-1]}
+        made |= {stage: _page(stage)(job) for stage in list(PAGES)[:-1] if stage not in made}
         say(f"report: {report}")  # before the gates of the release, which may refuse it
         _page("publish")(job)
     comparison = Found(job.folder.root / STAGES["compare"], made["compare"])
@@ -184,7 +182,7 @@ def prepare(
     part: opt.PartOf = "",
     keep_dropped: opt.KeepDropped = False,
     standard: opt.Standard = "",
-) -> Answer:
+) -> Answer | None:
     """Turn the raw files of a recipe into a tokenized corpus with its ledger.
 
     Example: sectorlm prepare finance.yaml --workers 2 --keep-dropped
@@ -196,16 +194,39 @@ def prepare(
 
 
 @app.command()
-def train(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+def train(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    processes: opt.Processes = 1,
+    weights_only: opt.WeightsOnly = False,
+) -> Answer | None:
     """Tune the base model on the prepared corpus; resumes where it was stopped.
+
+    With several GPUs: --processes 8, or torchrun --nproc-per-node 8 -m sectorlm train RECIPE.
 
     Example: sectorlm train finance.yaml --set train.rank=8
     """
-    return _stage("train", recipe, sets, runs)
+    if processes > 1:
+        _train_in(processes, recipe, sets, runs, weights_only=weights_only)
+    return _stage("train", recipe, sets, runs, weights_only=weights_only)
+
+
+def _train_in(processes: int, recipe: Path, sets: Sequence[str], runs: Path, *, weights_only: bool = False) -> None:
+    """Train in several processes; what they made is there afterwards."""
+    from training.processes import in_processes
+
+    settings = [word for it in sets for word in ("--set", it)]
+    switches = ["--weights-only"] if weights_only else []
+    switches += [word for word in GLOBAL if word in sys.argv]
+    code = in_processes(processes, ["train", str(recipe), "--runs", str(runs), *settings, *switches])
+    if code:
+        raise SystemExit(code)
 
 
 @app.command()
-def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer | None:
     """Score base and tuned model on the tasks of the recipe; resumes where it was stopped.
 
     Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
@@ -214,7 +235,7 @@ def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = 
 
 
 @app.command()
-def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer | None:
     """Compare base and tuned model item by item, and write the report.
 
     Example: sectorlm compare runs/a/scorecards/tuned runs/b/scorecards/tuned
@@ -233,7 +254,9 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
 
 
 @app.command()
-def publish(recipe: opt.RecipeFile, push: opt.Push = False, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+def publish(
+    recipe: opt.RecipeFile, push: opt.Push = False, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS
+) -> Answer | None:
     """Make the release folder: weights, model card, and the hashes that lead back.
 
     Example: sectorlm publish finance.yaml --push
@@ -357,57 +380,9 @@ def options(
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
-    from configs.exits import get_ready, understood
+    from configs.answer import lead
 
-    stopped = get_ready()
-    words = sys.argv[1:]
-    words = [word for word in GLOBAL if word in words] + [word for word in words if word not in GLOBAL]
-    code = 0
-    try:
-        code = _answered(words)
-    except SystemExit as done:  # shell completion leaves like this
-        code = done.code if isinstance(done.code, int) else 0
-    except BaseException as error:
-        found = understood(error, stopped)
-        code = found.code
-        with suppress(OSError, ValueError):
-            if "--json" in words:
-                _print(_json(found.as_json()))
-            else:
-                print(f"sectorlm: {found}", file=sys.stderr, flush=True)
-    sys.exit(code)
-
-
-def _answered(words: list[str]) -> int:
-    """Run the verb and print what it found; typer's own exits (help, version, completion) come back as a number."""
-    answer = app(args=words, prog_name="sectorlm", standalone_mode=False)
-    if answer == KEYBOARD_INTERRUPT:
-        raise KeyboardInterrupt
-    if isinstance(answer, Answer):
-        if "--json" in words:
-            _print(_json(answer.data))
-        else:
-            from configs.view import drawn
-
-            _print("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
-    return answer if isinstance(answer, int) else 0
-
-
-def _print(text: str) -> None:
-    """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _json(data: Any) -> str:
-    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`.
-
-    What JSON has no form for, dates and bytes of a data file and NaN, is text.
-    """
-    data = json.loads(json.dumps(data, default=str), parse_constant=str)
-    return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
+    sys.exit(lead(app, sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -191,14 +191,22 @@ def one_of_many() -> None:
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it warns that torch is not there
 
 
-def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -> PreTrainedModel:
+def load_weights(
+    folder: Path, *, dtype: torch.dtype, attention: str = "sdpa", quantise: str = "none"
+) -> PreTrainedModel:
     """The causal language model in `folder`, on the CPU, in `dtype`, in evaluation mode.
+
+    With `nf4` its linear layers are held in four bits, and their constants in eight (Dettmers et al. 2023, QLoRA).
 
     Raises:
         DataError: the weights cannot be read, or some are missing.
+        StorageError: bitsandbytes is not installed.
     """
     from transformers import AutoModelForCausalLM
 
+    four_bits: dict[str, Any] = {}
+    if quantise == "nf4":
+        four_bits = {"quantization_config": _four_bits(dtype)}
     load: Any = AutoModelForCausalLM.from_pretrained  # its stub does not know output_loading_info
     try:
         model, report = load(
@@ -209,6 +217,7 @@ def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **four_bits,
         )
     except Exception as error:  # safetensors, transformers and torch each raise their own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -218,3 +227,20 @@ def load_weights(folder: Path, *, dtype: torch.dtype, attention: str = "sdpa") -
         raise DataError(f"weights are missing: {missing[0]} and {len(missing) - 1} more", where=str(folder))
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def _four_bits(dtype: torch.dtype) -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise StorageError(
+            "bitsandbytes is not installed", where="train.quantise: nf4", hint="pip install -e '.[quantised]'"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

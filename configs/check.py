@@ -161,8 +161,7 @@ def _check_source(found: Checked, position: int, source: Source, roots: tuple[Pa
         forbidden = licence_problem(source, use)
         if forbidden:
             raise PolicyError(forbidden)
-    paths = (source.path,) if isinstance(source.path, str) else source.path
-    for path in paths:
+    for path in source.paths:
         if path.startswith(HUB):
             with found.at("corpora", position, "path"):
                 pinned = COMMIT.fullmatch(hub_path(path).revision or "")
@@ -254,9 +253,11 @@ def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots
     """
     if task.dataset_path not in LOCAL or task.keys or _rows_apart(task, source):
         return
-    paths = (source.path,) if isinstance(source.path, str) else source.path
     trained = {
-        (file, path.partition("!")[2]) for path in paths if not path.startswith(HUB) for file in _there(path, roots)
+        (file, path.partition("!")[2])
+        for path in source.paths
+        if not path.startswith(HUB)
+        for file in _there(path, roots)
     }
     given = task.dataset_kwargs.data_files.get(task.test_split, ())
     for path in (given,) if isinstance(given, str) else given:

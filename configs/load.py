@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from configs.errors import RecipeError, did_you_mean
+from configs.part import Part
 from configs.problems import at_place, explain, key_text
-from configs.recipe import Part, Recipe
+from configs.recipe import Recipe
 from configs.store import HOUSE
 from configs.task import Task, task_files
 from configs.yaml_nodes import KeyPath, Place, Tree, parse_yaml, read_yaml

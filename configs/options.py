@@ -34,6 +34,10 @@ Sample = Annotated[int, typer.Option("--sample", min=0, help="Show this many pac
 Rows = Annotated[str, typer.Option("--rows", help="Show these packed rows of a corpus: 3,17.")]
 Find = Annotated[str, typer.Option("--find", help="Where a text or a document is, and which runs saw it.")]
 SourceName = Annotated[str, typer.Option("--source", help="Show a source's first records as the model sees them.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes that train together on this machine.")]
+WeightsOnly = Annotated[
+    bool, typer.Option("--weights-only", help="Go on from a checkpoint that lost its optimiser state.")
+]
 Adapters = Annotated[
     list[Path], typer.Argument(metavar="A B ...", help="Runs of the sites (runs/NAME, its run/ folder) or releases.")
 ]

@@ -1,14 +1,17 @@
 """The recipe: what a person asks for, in 15 to 25 lines of YAML.
 
 Every field below has a sentence with its meaning, unit and, where there is one, the evidence for its default;
-`sectorlm schema` hands the same sentences to editors. This page is the only place where defaults live.
+`sectorlm schema` hands the same sentences to editors. Defaults live here, and for training in configs/tuning.py.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from configs.part import Part
+from configs.tuning import Phase, Train
 
 Sector = Literal[
     "manufacturing",
@@ -46,12 +49,6 @@ Format = Literal[
 Share = Annotated[float, Field(gt=0, le=1)]
 Span = Annotated[str, Field(pattern=r"^(\d{4}(-\d\d){0,2}(/\d{4}(-\d\d){0,2})?)?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-class Part(BaseModel):
-    """A piece of a recipe: frozen, strictly typed, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Source(Part):
@@ -125,6 +122,16 @@ class Source(Part):
     rules: dict[str, float | bool] = Field(default_factory=dict)
     """Thresholds of this source that differ from `prepare.rules`; `false` turns a rule off."""
 
+    @property
+    def shape(self) -> Literal["text", "answers", "preference"]:
+        """What its documents are: plain text, prompts with answers, or pairs of answers."""
+        return "text" if self.text is not None else "preference" if self.chosen is not None else "answers"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its paths, one or several."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
     @model_validator(mode="after")
     def _one_shape(self) -> Source:
         pair = self.chosen is not None or self.rejected is not None
@@ -190,44 +197,6 @@ class Prepare(Part):
     """Removal requests: ids of documents, or patterns of their text after `text:`; what matches is left out and counted."""
     receipt: Receipt = Receipt()
     """Limits that fail the stage."""
-
-
-class Train(Part):
-    """How the base model becomes the tuned one."""
-
-    method: Literal["lora", "full", "scratch"] = "lora"
-    """`lora` trains low-rank factors on all linear layers, `full` all weights, `scratch` all weights from random ones."""
-    rank: int = Field(default=16, ge=1, le=512)
-    """LoRA rank; 16 for instruction data up to 50k examples, 64 above and for continued pretraining
-    (Biderman et al. 2024, "LoRA Learns Less and Forgets Less"; Thinking Machines 2025, "LoRA Without Regret")."""
-    alpha: int = Field(default=32, ge=1)
-    """LoRA scale; the factors' product is multiplied by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """LoRA dropout; 0 loses nothing in short runs (Thinking Machines 2025)."""
-    learning_rate: float = Field(default=2e-4, gt=0, le=1)
-    """Peak learning rate of AdamW; 2e-4 for LoRA, about a tenth of that for `full` (Thinking Machines 2025)."""
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Part of the steps with a linearly rising learning rate."""
-    final: float = Field(default=0.1, ge=0, le=1)
-    """Cosine decay ends at this part of the peak (Ibrahim et al. 2024 on continual pretraining)."""
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """AdamW's decoupled weight decay, on matrices only."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-    epochs: float | None = Field(default=None, gt=0, le=100)
-    """Passes over the training rows; left out: 3 / 2 / 1 below 10k / below 50k / above documents."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Stop after this many steps, whatever `epochs` says."""
-    batch_tokens: int = Field(default=32768, ge=32)
-    """Tokens of one optimiser step, over all processes: the global batch."""
-    micro_batch_tokens: int = Field(default=8192, ge=32)
-    """Tokens of one forward pass per process; the result does not depend on it."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the matrix products; `auto` is bfloat16 where the device multiplies it natively, else float32."""
-    validate_every: int = Field(default=50, ge=1)
-    """Steps between looks at the held-out rows of each channel."""
-    checkpoint_every: int = Field(default=200, ge=1)
-    """Steps between checkpoints; the last two are kept."""
 
 
 class Evaluate(Part):
@@ -307,3 +276,27 @@ class Recipe(Part):
         if shares > 1 + 1e-9:
             raise ValueError(f"the shares of the corpora add up to {shares:g}: at most 1")
         return self
+
+    @model_validator(mode="after")
+    def _phases_have_sources(self) -> Recipe:
+        names = [source.name for source in self.corpora]
+        for number, phase in enumerate(self.train.phases):
+            unknown = [name for name in phase.sources if name not in names]
+            if unknown:
+                raise ValueError(f"train.phases[{number}] names the source {unknown[0]}; there are: {', '.join(names)}")
+            if not self.sources_of(phase):
+                raise ValueError(f"train.phases[{number}] has no source: none of the corpora holds {phase.objective}")
+        return self
+
+    def sources_of(self, phase: Phase) -> tuple[int, ...]:
+        """Places, among the corpora, of the sources that a phase learns from."""
+        return tuple(
+            place
+            for place, source in enumerate(self.corpora)
+            if (not phase.sources or source.name in phase.sources)
+            and (
+                phase.objective in ("all", source.shape)
+                or (phase.objective == "answers" and source.shape == "preference")
+                or (phase.objective in ("text", "answers") and source.channel == "general")
+            )
+        )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ValidationError
 
 from configs.errors import DataError
-from configs.recipe import Part
+from configs.part import Part
 from configs.store import HOUSE, digest_file, digest_json, verify_files, write_atomic
 
 if TYPE_CHECKING:

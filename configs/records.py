@@ -17,15 +17,17 @@ Corpus files, all little-endian and memory-mappable:
                     0..rows_train-1 are training, the next rows_validation are validation. A segment is one document
                     or a piece of one; its first token is context only. Pieces of a split document overlap by that one
                     token, so that every token but a document's first is a target exactly once per pass.
+    rejected.bin    where there are preference pairs: the rejected answers, as tokens.bin has tokens
+    rejected.npy    int64 [A, 3] = (start of the chosen conversation in tokens.bin, start in rejected.bin, length)
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from configs.recipe import Part
+from configs.part import Part
 from configs.record import VERSION, Made, Record, changes, flat, made_by, packages, stale
 
 __all__ = [
@@ -88,6 +90,8 @@ class SourceLedger(Part):
     """Tokens lost to `overlong: truncate`."""
     lost: int = 0
     """Tokens of the documents that were dropped after they were tokenised (longer than a row)."""
+    rejected: int = 0
+    """Tokens of the answers that others are preferred to; they stand apart, and are not among `tokens`."""
     composed: dict[str, int] = Field(default_factory=dict)
     """Documents that `compose` made from rows, by form: rows + composed = kept + refused + dropped."""
     exercises: dict[str, int] = Field(default_factory=dict)
@@ -142,6 +146,12 @@ class CurvePoint(Part):
     step: int
     tokens: int
     losses: dict[str, float]
+    sources: dict[str, float] = Field(default_factory=dict)
+    """The same by source."""
+    probes: dict[str, float] = Field(default_factory=dict)
+    """Accuracy on the quick probes, by task."""
+    best: bool = False
+    """Whether its weights were the best within the forgetting budget up to then."""
 
 
 class Run(Record):
@@ -171,7 +181,19 @@ class Run(Record):
     segments: int = 1
     """Processes that worked on it, one after another: 1 for an unbroken run."""
     skipped_steps: int = 0
-    """Steps whose loss or gradient was not finite and that were not applied."""
+    """Steps that were not applied: their loss or gradient was not finite, or they were spikes and `on_spike: skip`."""
+    best_step: int | None = None
+    """The step whose weights these are, where a forgetting budget chose; None: the last."""
+    stopped_early: bool = False
+    """Whether the forgetting budget was spent before the course was over."""
+    spikes: int = 0
+    """Steps whose loss stood far above the ones before."""
+    rewinds: int = 0
+    """Times that the weights were set back to a checkpoint."""
+    processes: int = 1
+    """Processes that worked side by side in the end."""
+    made_in: tuple[dict[str, Any], ...] = ()
+    """For each segment, the step it began at and the packages it had."""
 
 
 class Score(Part):

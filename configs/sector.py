@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from configs.errors import RecipeError, did_you_mean
 from configs.load import validated
-from configs.recipe import SECTORS, Part, Sector, Source
+from configs.part import Part
+from configs.recipe import SECTORS, Sector, Source
 from configs.store import HOUSE
 from configs.yaml_nodes import read_yaml
 

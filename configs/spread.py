@@ -8,6 +8,8 @@ from typing import NamedTuple
 from configs.errors import RecipeError
 
 ENGINES = ("processes", "ray")
+CALLED = "SECTORLM_CALLED"
+"""The environment variable by which a process knows that it works for another."""
 
 
 class How(NamedTuple):
@@ -45,3 +47,23 @@ def how_to_spread(workers: int, engine: str, part: str) -> How:
     if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
         raise RecipeError(f"expected NUMBER/OF, counted from 0, got {part!r}", where="--part", hint="For example: 3/16")
     return How(workers, engine, (int(number), int(of)))
+
+
+def rank() -> int:
+    """Number of this process among those that torchrun or Slurm started together; 0 where it is alone."""
+    return _told("RANK", "SLURM_PROCID", 0) if processes() > 1 else 0
+
+
+def processes() -> int:
+    """How many processes torchrun or Slurm (`srun`, with MASTER_ADDR set) started together."""
+    slurm = "SLURM_NTASKS" if "MASTER_ADDR" in os.environ else ""
+    return _told("WORLD_SIZE", slurm, 1)
+
+
+def is_called() -> bool:
+    """Whether this process works for a `sectorlm` that tells what came of it, or beside a main one that does."""
+    return bool(rank() or os.environ.get(CALLED))
+
+
+def _told(torchrun: str, slurm: str, else_: int) -> int:
+    return int(os.environ.get(torchrun) or os.environ.get(slurm) or else_)

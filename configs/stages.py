@@ -10,6 +10,7 @@ from configs.errors import DataError, RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Record, flat
+from configs.spread import rank
 from configs.store import RunFolder
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def open_job(recipe: Path, overrides: Sequence[str], runs: Path) -> Job:
 def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str], *, shared: bool = False) -> Iterator[None]:
     """Hold the run folder, see that the stages before are complete, and keep the resolved recipe there.
 
-    `shared`: the other parts of an array job hold it too.
+    `shared`: the other parts of an array job hold it too. Of the processes that train together the main one holds it.
 
     Raises:
         LockedError: another process works there.
@@ -48,6 +49,9 @@ def working(job: Job, stage: str, recipe: Path, overrides: Sequence[str], *, sha
         RecipeError: a stage before this one was done with another recipe.
         StorageError: the folder cannot be written.
     """
+    if rank():
+        yield
+        return
     with job.folder.lock(shared=shared):
         for before in list(STAGES)[: list(STAGES).index(stage)]:
             if not (job.folder.root / STAGES[before]).is_file():

@@ -139,20 +139,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         StorageError: the disk is full, read-only or not there.
     """
-    content = data.encode() if isinstance(data, str) else data
-    part = _hidden(path, f"{socket.gethostname()}-{os.getpid()}.part")  # the parts of an array job write the same names
-    try:
-        with _disk("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-        _fsync(part)
-        with _disk("rename", path):
-            part.replace(path)
-        _fsync(path.parent)
-    except StorageError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    with _replacing(path) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager
@@ -162,10 +150,18 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     Raises:
         StorageError: the disk is full, read-only or not there.
     """
-    part = _hidden(path, "part")
+    with _replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write, which takes its place on leaving without an error."""
+    part = _hidden(path, f"{socket.gethostname()}-{os.getpid()}.part")  # the parts of an array job write the same names
     try:
-        with _disk("write", path), part.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
+        with _disk("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
         _fsync(part)
         with _disk("rename", path):
             part.replace(path)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from configs.recipe import Part
+from configs.part import Part
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,7 +32,7 @@ RECORDS: dict[str, type[Record]] = {
 MOST_COLUMNS = 9
 """Tables with more columns are turned on their side."""
 HASH = re.compile("[0-9a-f]{64}")
-HEAD = {"format", "settings", "inputs", "files", "made"}
+HEAD = {"format", "settings", "inputs", "files", "made", "made_in"}
 """The common head of all records, shown apart."""
 
 

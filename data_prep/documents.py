@@ -11,7 +11,7 @@ from configs.store import digest_bytes
 from configs.template import printed_bare, template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from configs.read import Row
     from configs.recipe import Source
@@ -49,7 +49,12 @@ class Document:
     @property
     def content(self) -> str:
         """All its text, the turns of a conversation one below the other."""
-        return "\n".join(message.content for message in self.messages) if self.messages else self.text
+        return content_of(self.text, self.messages)
+
+
+def content_of(text: str, messages: Sequence[Message]) -> str:
+    """All text of a document, the turns of a conversation one below the other."""
+    return "\n".join(message.content for message in messages) if messages else text
 
 
 class _UnusableError(Exception):

@@ -28,7 +28,7 @@ EXCLUDED = "excluded"
 """The reason that a removal request gives."""
 MANY = 10_000
 """Lines of dropped.jsonl that are held in memory."""
-SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost")
+SUMS = ("documents", "characters", "tokens", "supervised", "truncated", "lost", "rejected")
 COUNTERS = ("dropped", "left_out", "mended", "composed", "exercises", "languages", "personal")
 
 
@@ -65,6 +65,7 @@ class Account:
     supervised: int = 0
     truncated: int = 0
     lost: int = 0
+    rejected: int = 0
     tokens_train: int = 0
     tokens_validation: int = 0
     repeats: float = 1.0
@@ -192,8 +193,7 @@ class Ledger:
                     hint="Mend the file, or allow more with `prepare: {max_bad_rows: ...}`; all of them are counted.",
                 )
             if reading.rows == 0:
-                path = self.sources[name].path
-                files = path if isinstance(path, str) else ", ".join(path)
+                files = ", ".join(self.sources[name].paths)
                 raise DataError(f"0 rows in {files}", where=name, hint="Is it the right file, and complete?")
 
     def close(self) -> tuple[SourceLedger, ...]:

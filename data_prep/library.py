@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.chat import Message
+from data_prep.documents import content_of
 from data_prep.near import Signatures
 from data_prep.shards import page_of
 
@@ -27,7 +28,7 @@ class Library:
         self.folders, self.sources = folders, sources
         """`sources`: for each shard the place of its source in the recipe."""
         self.pages = [page_of(folder) for folder in folders]
-        counts = [_open(folder, "columns").num_rows if self._has(folder) else 0 for folder in folders]
+        counts = [table_at(folder, "columns").num_rows if self._has(folder) else 0 for folder in folders]
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.count = int(self.starts[-1])
         self._texts = lru_cache(maxsize=OPEN_FILES)(self._open_texts)
@@ -48,7 +49,7 @@ class Library:
             if name == "source":
                 found[name] = np.repeat(np.array(self.sources, np.int64), np.diff(self.starts))
                 continue
-            parts = [_column(_open(folder, "columns"), name) for folder in self.folders if self._has(folder)]
+            parts = [column_of(table_at(folder, "columns"), name) for folder in self.folders if self._has(folder)]
             found[name] = np.concatenate(parts) if parts else np.empty(0)
         return found
 
@@ -56,8 +57,8 @@ class Library:
         """All columns of one shard."""
         if not self._has(self.folders[shard]):
             return {}
-        table = _open(self.folders[shard], "columns")
-        return {name: _column(table, name) for name in table.column_names}
+        table = table_at(self.folders[shard], "columns")
+        return {name: column_of(table, name) for name in table.column_names}
 
     def flat(self, shard: int, name: str, kind: Any, width: int = 1) -> np.ndarray:
         """A flat file of a shard, memory-mapped: [rows, width], or [rows] for a width of 1."""
@@ -133,15 +134,12 @@ def turns_of(stored: str) -> tuple[Message, ...]:
     return tuple(Message(*turn) for turn in json.loads(stored)) if stored else ()
 
 
-def content_of(text: str, turns: Sequence[Message]) -> str:
-    """All text, the turns of a conversation one below the other."""
-    return "\n".join(message.content for message in turns) if turns else text
-
-
-def _open(folder: Path, name: str) -> pa.Table:
+def table_at(folder: Path, name: str) -> pa.Table:
+    """An Arrow file of a shard, memory-mapped."""
     with pa.memory_map(str(folder / f"{name}.arrow")) as file:
         return pa.ipc.open_file(file).read_all()
 
 
-def _column(table: pa.Table, name: str) -> np.ndarray:
+def column_of(table: pa.Table, name: str) -> np.ndarray:
+    """A column of a table as one array."""
     return np.asarray(table.column(name).combine_chunks().to_numpy(zero_copy_only=False))

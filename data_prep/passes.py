@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.base import base_folder, tokenizer_digest
 from configs.progress import say
 from configs.records import packages
 from configs.speed import fast_wanted
-from configs.store import HOUSE, crash_point, digest_file, digest_json, only_one
+from configs.store import HOUSE, crash_point, digest_file, digest_json, only_one, staged
 from data_prep.decontaminate import LeakIndex, index_of, read_benchmarks
 from data_prep.engine import work_through
 from data_prep.ledger import Ledger
 from data_prep.library import Library
 from data_prep.read import ReadWork, first_kinds, read_settings
 from data_prep.settle import Settled, settle
-from data_prep.shards import filled, folder_of, is_complete, key_of_work, page_of, plan_shards, remove_beyond, sign
+from data_prep.shards import folder_of, is_complete, key_of_work, page_of, plan_shards, remove_beyond, sign
 from data_prep.tokenise import TokenWork
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def leak_index(job: Job, inputs: dict[str, str]) -> LeakIndex | None:
     key = digest_json([tasks, prepare.ngram, _code()])
     with only_one(folder):
         if not is_complete(folder, key):
-            with filled(folder) as staging:
+            with staged(folder) as staging:
                 index_of(read_benchmarks(job), prepare.ngram).save(staging)
                 sign(staging, key, {})
     return LeakIndex.load(folder)
@@ -169,6 +170,7 @@ def _through(what: str, works: Sequence[Work], how: How) -> None:
     crash_point(f"prepare.{what}")
 
 
+@cache
 def _code() -> str:
     """The program that makes shards: another version of it makes them again."""
     files = sorted(path for folder in ("configs", "data_prep") for path in (HOUSE / folder).glob("*.py"))

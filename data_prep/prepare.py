@@ -80,7 +80,7 @@ def prepare(
 def _merged(job: Job, worked: Worked, started: float, settings: dict[str, Any], inputs: dict[str, str]) -> Corpus:
     """The corpus folder, with its record last."""
     recipe, ledger = job.recipe, worked.ledger
-    tokenizer = base_folder(recipe.base, job.roots, weights=False)
+    tokenizer = _tokenizer(job)
     vocabulary = page_of(worked.tokens[0].target)["vocabulary"]
     with staged(job.folder.corpus) as staging:
         crash_point("prepare.tokens")

@@ -154,11 +154,10 @@ def preview_file(path: Path, count: int) -> Preview:
 def _source_rows(source: Source, roots: tuple[Path, ...], reading: Reading) -> tuple[Iterator[Row], int]:
     from configs.hub import HUB, hub_rows
 
-    paths = (source.path,) if isinstance(source.path, str) else source.path
-    local = {path: find_files(path, roots) for path in paths if not path.startswith(HUB)}
+    local = {path: find_files(path, roots) for path in source.paths if not path.startswith(HUB)}
 
     def rows() -> Iterator[Row]:
-        for path in paths:
+        for path in source.paths:
             if path not in local:
                 yield from hub_rows(path, reading)
                 continue

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.hub import hub_rows
+from configs.hub import HUB, hub_rows
 from configs.read import read_rows
-from configs.store import crash_point
+from configs.store import crash_point, staged
 from data_prep.clean import repair
 from data_prep.columns import ColumnWriter, Entry
 from data_prep.compose import compose
@@ -26,7 +26,7 @@ from data_prep.exclude import TEXT, exclusion
 from data_prep.ledger import EXCLUDED, Account, line_with_text, write_lines
 from data_prep.privacy import find, mask
 from data_prep.quality import repairs_off, unusable
-from data_prep.shards import HUB, Shard, filled, is_complete, sign
+from data_prep.shards import Shard, is_complete, sign
 from data_prep.units import digests_of, texts_of
 
 if TYPE_CHECKING:
@@ -49,8 +49,12 @@ LATER = (
     "grade",
     "time",
     "purpose",
+    "consent",
+    "generated",
+    "rules",
+    "path",
 )
-"""Keys of a source that this pass does not depend on; `consent`, `generated` and thresholds are the others."""
+"""Keys of a source that this pass does not depend on; shards have its files, and `off` the repairs among its rules."""
 
 
 class ReadWork(NamedTuple):
@@ -91,7 +95,7 @@ class ReadWork(NamedTuple):
         """
         account = Account(self.source.name)
         index = LeakIndex.load(self.leaks) if self.leaks else None
-        with filled(self.target) as folder:
+        with staged(self.target) as folder:
             account.sink = folder / "dropped.jsonl"
             with (
                 ColumnWriter(folder, index) as writer,
@@ -160,7 +164,7 @@ def family(
 
 def read_settings(source: Source, prepare: Prepare, seed: int) -> dict[str, Any]:
     """What the first pass of a source depends on, besides its files and the leak index."""
-    kept = source.model_dump(mode="json", exclude={*LATER, "consent", "generated", "rules", "path"})
+    kept = source.model_dump(mode="json", exclude=set(LATER))
     off = sorted(repairs_off(prepare, source))
     patterns = [pattern for pattern in prepare.exclude if pattern.startswith(TEXT)]
     return {"source": kept, "off": off, "exclude": patterns, "max_record_bytes": prepare.max_record_bytes, "seed": seed}

@@ -16,6 +16,7 @@ from configs.errors import DataError, SectorLMError
 from configs.progress import track
 from data_prep.language import LANGUAGES
 from data_prep.ledger import Account, write_lines
+from data_prep.library import column_of, table_at
 from data_prep.mix import repeat, repeats_for
 from data_prep.pack import pack
 from data_prep.shards import page_of
@@ -71,7 +72,12 @@ class _Part(NamedTuple):
     keep_K: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
-        return np.asarray(self.documents.column(name).combine_chunks().to_numpy(zero_copy_only=False))
+        return column_of(self.documents, name)
+
+    def pairs(self, *, kept: bool) -> np.ndarray:
+        """int64 [A, 3] = (document, start in rejected.bin, length) of the documents that stay, or of the others."""
+        own: np.ndarray = np.fromfile(self.folder / "pairs.bin", np.int64).reshape(-1, 3)
+        return np.asarray(own[self.keep_K[own[:, 0]] == kept])
 
 
 def merge(target: Path, folders: Sequence[Path], library: Library, recipe: Recipe, ledger: Ledger) -> Layout:
@@ -95,13 +101,13 @@ def merge(target: Path, folders: Sequence[Path], library: Library, recipe: Recip
         for part in parts:
             _copy_tokens(target, part, recipe)
             bar.advance(_tokens_of(part))
+    _write_pairs(target, parts)
     _write_documents(target, parts, recipe)
     return _write_rows(target, _pieces(parts), recipe, ledger)
 
 
 def _part(folder: Path, source: int) -> _Part:
-    with pa.memory_map(str(folder / "documents.arrow")) as file:
-        documents = pa.ipc.open_file(file).read_all()
+    documents = table_at(folder, "documents")
     return _Part(folder, source, documents, np.ones(documents.num_rows, bool))
 
 
@@ -123,6 +129,7 @@ def _book_late_copies(part: _Part, account: Account) -> None:
     for number in gone.tolist():
         account.drop(LATE, str(wheres[number]), str(ids[number]), characters=int(sizes[number]))
     account.documents -= len(gone)
+    account.rejected -= int(part.pairs(kept=False)[:, 2].sum())
     for name in ("characters", "tokens", "supervised"):
         setattr(account, name, getattr(account, name) - int(part.column(name)[gone].sum()))
 
@@ -161,6 +168,25 @@ def _copy_tokens(target: Path, part: _Part, recipe: Recipe) -> None:
             places = zip(part.column("start")[part.keep_K], part.column("tokens")[part.keep_K], strict=True)
             for start, length in places:
                 file.write(data[start : start + length].tobytes())
+
+
+def _write_pairs(target: Path, parts: Sequence[_Part]) -> None:
+    """rejected.bin and rejected.npy, where there are pairs."""
+    found, position = [np.empty((0, 3), np.int64)], 0
+    for part, start_K in _moved(parts):
+        own = part.pairs(kept=True)
+        if not len(own):
+            continue
+        width = (part.folder / "tokens.bin").stat().st_size // int(part.column("tokens").sum())
+        data = np.memmap(part.folder / "rejected.bin", np.dtype(f"V{width}"), mode="r")
+        with (target / "rejected.bin").open("ab") as file:
+            for _, start, length in own.tolist():
+                file.write(data[start : start + length].tobytes())
+        ends = position + np.cumsum(own[:, 2])
+        found.append(np.stack([start_K[own[:, 0]], ends - own[:, 2], own[:, 2]], axis=1))
+        position = int(ends[-1])
+    if position:
+        np.save(target / "rejected.npy", np.concatenate(found))
 
 
 def _moved(parts: Sequence[_Part]) -> Iterator[tuple[_Part, np.ndarray]]:

@@ -16,7 +16,17 @@ import numpy as np
 from configs.progress import say, track
 from configs.store import crash_point
 from data_prep.exclude import TEXT
-from data_prep.leaks import SourceLeaks, coverage, judge, occurrences, passage_of, tell_source, tell_tasks, without
+from data_prep.leaks import (
+    Leaks,
+    SourceLeaks,
+    coverage,
+    judge,
+    occurrences,
+    passage_of,
+    tell_source,
+    tell_tasks,
+    without,
+)
 from data_prep.ledger import EXCLUDED
 from data_prep.near import Overlap, near_duplicates
 from data_prep.passages import boilerplate
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
 
     from configs.recipe import Recipe
     from data_prep.decontaminate import LeakIndex
-    from data_prep.leaks import Leaks
     from data_prep.library import Library
 
 SHOWN = 5
@@ -178,8 +187,6 @@ def _leaks(found: _Judge, library: Library, index: LeakIndex | None) -> tuple[li
 
 
 def _nothing() -> Leaks:
-    from data_prep.leaks import Leaks
-
     return Leaks(np.empty((0, 2), np.int32), np.empty((0, 3), np.int32), np.empty(0, np.int64))
 
 

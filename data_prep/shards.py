@@ -14,21 +14,20 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
+from configs.hub import HUB
 from configs.job import find_files
 from configs.read import digest_files, labels_of
 from configs.spans import Span, spans_of
-from configs.store import canonical_json, digest_json, files_of, remove_folder, staged, verify_files
+from configs.store import canonical_json, digest_json, files_of, remove_folder, verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from configs.recipe import Source
 
 SHARD_BYTES = 16 << 20
 """Bytes of files in a shard: small enough that workers finish together, large enough that starting one costs little."""
-HUB = "hf:"
 PAGE = "shard.json"
 
 
@@ -56,11 +55,6 @@ class Shard(NamedTuple):
         return [self.source, self.path, [[label, digest, *span[1:]] for label, digest, span in parts]]
 
 
-def paths_of(source: Source) -> tuple[str, ...]:
-    """The paths of a source, one or several."""
-    return (source.path,) if isinstance(source.path, str) else source.path
-
-
 def source_files(source: Source, roots: tuple[Path, ...]) -> list[Path]:
     """The local files of a source, in the order they are read.
 
@@ -68,7 +62,7 @@ def source_files(source: Source, roots: tuple[Path, ...]) -> list[Path]:
         DataError: a path matches nothing.
         UnsafeArtefactError: a file lies outside of the roots.
     """
-    return [file for path in paths_of(source) if not path.startswith(HUB) for file in find_files(path, roots)]
+    return [file for path in source.paths if not path.startswith(HUB) for file in find_files(path, roots)]
 
 
 def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shard]:
@@ -80,7 +74,7 @@ def plan_shards(sources: Sequence[Source], roots: tuple[Path, ...]) -> list[Shar
     """
     shards: list[Shard] = []
     for source in sources:
-        found = [(path, [] if path.startswith(HUB) else find_files(path, roots)) for path in paths_of(source)]
+        found = [(path, [] if path.startswith(HUB) else find_files(path, roots)) for path in source.paths]
         known = _labels(found)
         for path, files in found:
             for spans, labels, digests in _groups(source, path, files, known):
@@ -170,11 +164,6 @@ def page_of(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / PAGE).read_bytes()))
     except (OSError, ValueError) as error:
         raise DataError("the shard is not complete", where=str(folder), hint="Run the same command again.") from error
-
-
-def filled(folder: Path) -> AbstractContextManager[Path]:
-    """A folder to fill that takes its name only when it is complete; `sign` belongs at the end."""
-    return staged(folder)
 
 
 def sign(staging: Path, key: str, counts: Mapping[str, Any]) -> None:

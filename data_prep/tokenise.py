@@ -3,6 +3,8 @@
 tokens.bin, supervised.bin    the documents side by side
 documents.arrow               one line for each, with its place in tokens.bin
 pieces.bin                    int64 [P, 4] = (document, start, length, supervised): runs that fit into a row
+rejected.bin                  rejected answers side by side, as tokens
+pairs.bin                     int64 [A, 3] = (document, start in rejected.bin, length)
 dropped.jsonl                 documents that were left out here or by the verdict
 """
 
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from configs.store import digest_bytes
+from configs.store import digest_bytes, staged
 from data_prep.documents import Document
 from data_prep.gigatokens import sampled
 from data_prep.leaks import passage_of, without
@@ -24,7 +26,7 @@ from data_prep.library import Library, text_batches, turns_of
 from data_prep.pack import cut
 from data_prep.passages import cut_passages
 from data_prep.quality import statistics_of
-from data_prep.shards import Shard, filled, is_complete, sign
+from data_prep.shards import Shard, is_complete, sign
 from data_prep.tokens import Encoded, Encoder, fit
 from data_prep.units import digests_of, texts_of, units_of
 
@@ -112,7 +114,7 @@ class TokenWork(NamedTuple):
         account = Account(self.source.name)
         encoder = Encoder(self.tokenizer, self.base, self.prepare.form)
         slow = encoder.hasten(self._sample())
-        with filled(self.target) as folder:
+        with staged(self.target) as folder:
             with _Writer(folder, self.prepare.sequence_length) as writer:
                 for kept, encoded in self._encoded(encoder, account):
                     fitting = fit(encoded, self.prepare.sequence_length, self.prepare.overlong)
@@ -225,6 +227,7 @@ def _book(account: Account, encoded: Encoded) -> None:
     account.tokens += len(encoded.tokens_T)
     account.supervised += int(encoded.supervised_T.sum())
     account.truncated += encoded.truncated
+    account.rejected += 0 if encoded.rejected_T is None else len(encoded.rejected_T)
 
 
 def _cuts(verdicts: Verdicts) -> _Cuts:
@@ -241,20 +244,22 @@ class _Writer:
 
     def __init__(self, folder: Path, row: int) -> None:
         self.folder, self.row = folder, row
-        self.start = self.documents = 0
+        self.start = self.documents = self.answers = 0
         self.lines: list[tuple[Any, ...]] = []
 
     def __enter__(self) -> _Writer:
         self.tokens = (self.folder / "tokens.bin").open("wb")
         self.supervised = (self.folder / "supervised.bin").open("wb")
         self.pieces = (self.folder / "pieces.bin").open("wb")
+        self.rejected = (self.folder / "rejected.bin").open("wb")
+        self.pairs = (self.folder / "pairs.bin").open("wb")
         self.table = pa.ipc.new_file(self.folder / "documents.arrow", DOCUMENTS)
         return self
 
     def __exit__(self, failure: type | None, *_: object) -> None:
         if failure is None:
             self._flush()
-        for file in (self.tokens, self.supervised, self.pieces, self.table):
+        for file in (self.tokens, self.supervised, self.pieces, self.rejected, self.pairs, self.table):
             file.close()
 
     def _flush(self) -> None:
@@ -274,6 +279,11 @@ class _Writer:
         number_P = np.full(len(starts_P), self.documents)
         pieces_P = np.stack([number_P, self.start + starts_P, lengths_P, learnt_P], axis=1)
         self.pieces.write(pieces_P.astype(np.int64).tobytes())
+        if encoded.rejected_T is not None:
+            size = len(encoded.rejected_T)
+            self.rejected.write(encoded.rejected_T.tobytes())
+            self.pairs.write(np.array([self.documents, self.answers, size], np.int64).tobytes())
+            self.answers += size
         self.lines.append(
             (
                 document.id,

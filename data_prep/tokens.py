@@ -8,6 +8,7 @@ teaches nothing and is left off. Legend: T tokens of a document.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -45,6 +46,8 @@ class Encoded(NamedTuple):
     reason: str = ""
     lost: int = 0
     """Tokens of a document that is left out; of its contents alone where the chat template refused it."""
+    rejected_T: np.ndarray | None = None
+    """The tokens that would stand in place of the supervised ones, had the rejected answer been given."""
 
 
 class Encoder:
@@ -92,12 +95,27 @@ class Encoder:
         """
         for batch in _batches(documents, lambda document: len(document.content)):
             for document, own in zip(batch, self._ids(batch), strict=True):
-                if any(self.is_control[ids].any() for ids in own):
-                    yield self._refused(document, own, "holds a control token that cannot be written as text")
-                elif document.messages and self.form == "chat":
-                    yield self._chat(document, own)
-                else:
-                    yield self._plain(document, own)
+                encoded = self._encoded(document, own)
+                yield self._with_rejected(encoded) if document.rejected and not encoded.reason else encoded
+
+    def _encoded(self, document: Document, own: list[np.ndarray]) -> Encoded:
+        if any(self.is_control[ids].any() for ids in own):
+            return self._refused(document, own, "holds a control token that cannot be written as text")
+        if document.messages and self.form == "chat":
+            return self._chat(document, own)
+        return self._plain(document, own)
+
+    def _with_rejected(self, chosen: Encoded) -> Encoded:
+        """Put the rejected answer beside the chosen one: the same prompt, and the tokens that follow it."""
+        document = chosen.document
+        turns = (*document.messages[:-1], document.messages[-1]._replace(content=document.rejected))
+        twin = replace(document, messages=turns, rejected="")
+        other = self._encoded(twin, next(self._ids([twin])))
+        prompt = int(np.argmax(chosen.supervised_T))
+        if other.reason or not np.array_equal(other.tokens_T[:prompt], chosen.tokens_T[:prompt]):
+            reason = other.reason or "its prompt has other tokens before the rejected answer"
+            return self._refused(document, [chosen.tokens_T], f"the rejected answer {reason}")
+        return chosen._replace(rejected_T=other.tokens_T[prompt:])
 
     def _texts(self, document: Document) -> list[str]:
         """What is tokenised by itself. In plain form a space stands before an answer and a line end before a question."""
@@ -202,6 +220,9 @@ class Encoder:
 def fit(encoded: Encoded, length: int, overlong: str) -> Encoded:
     """Conversations must fit into a row of `length` tokens: cut with `truncate`, else left out. Text is split later."""
     size = len(encoded.tokens_T)
+    if encoded.rejected_T is not None:  # one that is cut would be preferred for its length
+        longest = max(size, size - int(encoded.supervised_T.sum()) + len(encoded.rejected_T))
+        return encoded if longest <= length else encoded._replace(reason="longer than a row", lost=size)
     if not encoded.document.messages or size <= length:
         return encoded
     if overlong != "truncate":

@@ -14,12 +14,12 @@ from configs.errors import DataError
 from configs.items import read_items, split_files
 from configs.load import load_task
 from configs.progress import say, track
+from configs.prompts import Prompt, block, examples, prompts, unasked
 from configs.read import digest_files
 from configs.records import Corpus, Run, Scorecard, flat, made_by, stale
 from configs.store import crash_point, digest_file, digest_json, remove_folder, staged, verify_files
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
-from eval.items import Prompt, block, examples, prompts, unasked
 from eval.score import best_choice, read_answer
 from eval.tally import tally
 

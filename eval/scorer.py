@@ -17,7 +17,7 @@ import torch
 
 from configs.errors import MemoryExhaustedError
 from configs.progress import say
-from eval.items import Branch
+from configs.prompts import Branch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from configs import progress
+from configs.answer import answered
 from configs.exits import understood
 from configs.records import Corpus
 from configs.store import digest_folder
@@ -34,13 +35,13 @@ class Told(NamedTuple):
 
 def sectorlm(*words: str | Path) -> Told:
     """The front door without a process of its own: the verb, its output, and its exit code."""
-    from sectorlm import _answered
+    from sectorlm import app
 
     out, err, code = io.StringIO(), io.StringIO(), 0
     progress._quiet = False
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            _answered([str(word) for word in words])
+            answered(app, [str(word) for word in words])
         except BaseException as error:
             found = understood(error, [])
             code = found.code

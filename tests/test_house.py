@@ -64,10 +64,14 @@ def test_only_the_front_door_imports_the_page_of_a_stage() -> None:
 
 
 def test_the_front_door_imports_our_folders_inside_functions_only() -> None:
-    """But for the options, which are annotations: typer reads them when a verb is defined."""
+    """But for the options, which typer reads when a verb is defined, and the type of what a verb returns."""
     top = [node for node in tree(HOUSE / "sectorlm.py").body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top]
-    assert not [name for name in names if name and name.partition(".")[0] in FOLDERS and name != "configs"]
+    assert not [
+        name
+        for name in names
+        if name and name.partition(".")[0] in FOLDERS and name not in ("configs", "configs.answer")
+    ]
 
 
 def test_nobody_rebinds_the_builtin_eval() -> None:
@@ -126,7 +130,8 @@ def test_no_assert_outside_tests_and_no_print_outside_the_front_door() -> None:
         assert not [node.lineno for node in nodes if isinstance(node, ast.Assert)], named(path)
         calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
         printed = [node.lineno for node in calls if node.func.id == "print"]  # type: ignore[attr-defined]
-        assert not printed or named(path) in ("sectorlm.py", "configs/progress.py"), f"{named(path)}:{printed}"
+        may_print = ("sectorlm.py", "configs/answer.py", "configs/progress.py")
+        assert not printed or named(path) in may_print, f"{named(path)}:{printed}"
 
 
 def test_no_tracked_file_names_a_path_of_somebodys_machine() -> None:

@@ -10,9 +10,9 @@ import pytest
 from configs.base import CHATML, load_tokenizer
 from configs.chat import Message
 from configs.items import Item
+from configs.prompts import Branch, block, examples, prompts, unasked, windows
 from configs.store import HOUSE
 from configs.task import Task
-from eval.items import Branch, block, examples, prompts, unasked, windows
 
 
 def item(row: int, text: str, choices: tuple[str, ...] = ("good", "bad"), target: str = "good") -> Item:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configs.errors import DataError, UnsafeArtefactError
-from eval.items import Branch
+from configs.prompts import Branch
 from eval.scorer import Scorer
 from eval.weights import load_scorer
 

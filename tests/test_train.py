@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from configs.base import load_weights
@@ -24,7 +24,8 @@ from configs.store import HOUSE, RunFolder, files_of
 from training.attention import buckets, register
 from training.batches import Rows, Schedule
 from training.model import PackedModel
-from training.train import learning_rate, train
+from training.optimizer import learning_rate
+from training.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -257,7 +258,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_resumes(tmp_path, tiny
 def test_a_second_sigterm_leaves_at_once_with_143(tmp_path):
     code = (
         "import os, signal; from training.guard import Guard\n"
-        "with Guard().watching():\n"
+        "with Guard('report').watching():\n"
         "    for _ in range(3): os.kill(os.getpid(), signal.SIGTERM); print('still here', flush=True)"
     )
     left = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=False)
@@ -280,37 +281,55 @@ def test_a_flipped_byte_in_the_corpus_is_found_before_training(tmp_path, tiny_ba
         train(job)
 
 
+def with_weights(base: Path, folder: Path, change) -> Path:
+    """A copy of a base whose embedding and head are apart, after `change` to its weights by name."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = model.config
+    config.tie_word_embeddings = False
+    apart = type(model)(config)
+    apart.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        change(apart)
+    apart.save_pretrained(folder)
+    for file in base.glob("tokenizer*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def rows_with(job: Job, token: int) -> list[int]:
+    """Training rows of the corpus that hold a token."""
+    rows = Rows(job.folder.corpus, Corpus.read(job.folder.corpus / "corpus.json"))
+    return [row for row in range(rows.train) if token in rows.batch([row]).tokens_T]
+
+
+def poisoned(base: Path, folder: Path, *tokens: int) -> Path:
+    """A base that gives NaN wherever one of these tokens is read."""
+    ids = torch.tensor(tokens)
+    return with_weights(base, folder, lambda it: it.get_input_embeddings().weight.index_fill_(0, ids, float("nan")))
+
+
 def test_weights_that_give_nan_stop_the_run_after_three_steps_and_no_record_is_written(tmp_path, tiny_base):
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in tiny_base.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    weights = load_file(broken / "model.safetensors")
-    weights["model.norm.weight"][0] = float("nan")
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    job = make_job(tmp_path, broken)
+    broken = with_weights(tiny_base, tmp_path / "broken", lambda it: it.model.norm.weight[0].fill_(float("nan")))
+    job = make_job(tmp_path, broken, checkpoint_every=100)
     with pytest.raises(DivergedError, match="3 steps in a row"):
         train(job)
     assert not (job.folder.run / "run.json").exists()
 
 
-def test_a_first_step_that_is_not_finite_is_skipped_and_the_record_still_reads(tmp_path, tiny_base, monkeypatch):
-    """Of 2 steps the first is refused: the losses in the record are those of the second."""
-    import training.train as page
-
-    plain, calls = page._within_memory, []
-
-    def once_infinite(model, batch):
-        calls.append(batch)
-        return plain(model, batch) * (float("inf") if len(calls) == 1 else 1)
-
-    monkeypatch.setattr(page, "_within_memory", once_infinite)
-    job = make_job(tmp_path, tiny_base, max_steps=2)
-    train(job)
-    run = Run.read(job.folder.run / "run.json")
-    assert (run.steps, run.skipped_steps, run.loss_first) == (2, 1, run.loss_last)
-    first = json.loads((job.folder.run / "metrics.jsonl").read_text().splitlines()[1])
-    assert (first["step"], first["loss"]) == (1, None)
+def test_a_row_that_gives_nan_is_named_and_its_step_alone_is_not_applied(tmp_path, tiny_base, capsys):
+    """One row of eight holds the poisoned token: with one row a step and one epoch that is one step of eight."""
+    job = make_job(tmp_path, tiny_base)
+    token = next(it for it in range(3, 300) if len(rows_with(job, it)) == 1)
+    base = poisoned(tiny_base, tmp_path / "poisoned", token)
+    run = train(make_job(tmp_path, base, epochs=1.0, batch_tokens=32))
+    [row] = rows_with(job, token)
+    assert (run.steps, run.skipped_steps) == (8, 1)
+    assert f"not applied (rows {row})" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (job.folder.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in lines if "loss" in line].count(None) == 1
+    assert [line["rows"] for line in lines if line.get("event") == "not finite"] == [[row]]
 
 
 def test_8_rows_seen_1_time_in_steps_of_3_are_one_epoch_not_nine_eighths(tmp_path, tiny_base):
@@ -344,7 +363,7 @@ def test_other_packages_than_before_a_stop_are_named(tmp_path, tiny_base, capsys
     stop_at(job, step=3)
     state = job.folder.run / "checkpoints" / "step-000003" / "state.json"
     content = json.loads(state.read_text())
-    content["packages"]["torch"] = "1.0"
+    content["state"]["made"][-1]["packages"]["torch"] = "1.0"
     state.write_text(json.dumps(content))
     train(job)
     assert "other packages than before the stop, so numbers may differ: torch 1.0 -> " in capsys.readouterr().err

@@ -8,6 +8,7 @@ micro-batch is one packed row without padding: the segments of its rows side by 
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,10 +20,11 @@ from configs.errors import DataError
 from configs.store import hashed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from configs.recipe import Train
     from configs.records import Corpus
+    from configs.tuning import Train
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,15 @@ class Batch:
     """Those tokens."""
     rows: tuple[int, ...]
 
+    def unlearnt(self) -> Batch:
+        """The same tokens with nothing to learn from them."""
+        nothing = self.target_S[:0]
+        return Batch(self.tokens_T, self.positions_T, self.bounds, nothing, nothing, self.rows)
+
+    def documents(self) -> torch.Tensor:
+        """The number of the document that each supervised position belongs to, int64 [S]."""
+        return torch.searchsorted(self.bounds, self.scored_S.to(self.bounds.dtype), right=True) - 1
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         tokens_T, positions_T, bounds = self.tokens_T.to(device), self.positions_T.to(device), self.bounds.to(device)
@@ -46,19 +57,37 @@ class Batch:
 
 
 class Rows:
-    """The packed rows of a corpus, memory-mapped."""
+    """The packed rows of a corpus, memory-mapped; `only` gives those of some sources."""
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
+        self.folder, self.sequence_length = folder, corpus.sequence_length
         self.tokens = np.memmap(folder / "tokens.bin", dtype=corpus.token_dtype, mode="r")
         self.supervised = np.memmap(folder / "supervised.bin", dtype=np.uint8, mode="r")
-        self.segments = np.load(folder / "segments.npy")
+        segments = np.load(folder / "segments.npy")
         if len(self.tokens) != corpus.tokens or len(self.supervised) != corpus.tokens:
             raise DataError("tokens.bin does not hold the number of tokens that corpus.json states", where=str(folder))
-        self.train = corpus.rows_train
         self.validation = range(corpus.rows_train, corpus.rows_train + corpus.rows_validation)
+        self._hold(segments, corpus.rows_train, self.validation.stop)
+
+    def _hold(self, segments: np.ndarray, train: int, rows: int) -> None:
+        """Take `segments` as the rows: the first `train` of `rows` are for training."""
+        self.segments, self.train = segments, train
         # Segments are stored in the order of their rows, so a row is a slice of them.
-        self.first = np.searchsorted(self.segments[:, 0], np.arange(self.train + corpus.rows_validation + 1))
-        self.length = np.add.reduceat(self.segments[:, 2], self.first[:-1]) if len(self.segments) else np.zeros(0, int)
+        self.first = np.searchsorted(segments[:, 0], np.arange(rows + 1))
+        self.length = np.add.reduceat(segments[:, 2], self.first[:-1]) if len(segments) else np.zeros(0, int)
+
+    def only(self, sources: tuple[int, ...]) -> Rows:
+        """The training segments of these sources, in rows of their own; there is no validation.
+
+        Rows that lost segments to other sources are joined while they fit, so that steps stay as large as they were.
+        """
+        own = self.segments[(self.segments[:, 0] < self.train) & np.isin(self.segments[:, 3], sources)].copy()
+        own[:, 0] = _joined(own[:, 0], own[:, 2], self.sequence_length)
+        view = copy.copy(self)
+        view.validation = range(0)
+        count = int(own[-1, 0]) + 1 if len(own) else 0
+        view._hold(own, count, count)
+        return view
 
     def channels(self, corpus: Corpus) -> dict[str, list[int]]:
         """The validation rows of each channel."""
@@ -68,36 +97,23 @@ class Rows:
             rows.setdefault(corpus.sources[source].channel, []).append(row)
         return rows
 
+    def pieces(self, rows: list[int]) -> np.ndarray:
+        """The segments of `rows`, int64 [S, 4] = (row, start, length, source)."""
+        return np.concatenate([self.segments[self.first[row] : self.first[row + 1]] for row in rows])
+
     def supervised_targets(self, rows: list[int]) -> int:
         """Number of supervised targets in `rows`: supervised tokens that are not the first of their segment."""
         return sum(
-            int(self.supervised[start + 1 : start + length].sum())
-            for row in rows
-            for _, start, length, _ in self.segments[self.first[row] : self.first[row + 1]]
+            int(self.supervised[start + 1 : start + length].sum()) for _, start, length, _ in self.pieces(rows).tolist()
         )
 
     def batch(self, rows: list[int]) -> Batch:
         """Pack the segments of `rows` into one row without padding."""
-        pieces = [segment for row in rows for segment in self.segments[self.first[row] : self.first[row + 1]]]
-        tokens = np.concatenate([self.tokens[start : start + length] for _, start, length, _ in pieces]).astype(
-            np.int64
-        )
-        wanted = np.concatenate([self.supervised[start : start + length] for _, start, length, _ in pieces]).astype(
-            bool
-        )
-        lengths = np.array([length for _, _, length, _ in pieces])
-        bounds = np.concatenate([[0], np.cumsum(lengths)])
-        positions = np.arange(len(tokens)) - np.repeat(bounds[:-1], lengths)
-        wanted[bounds[:-1]] = False  # the first token of a segment is context only
-        target = np.flatnonzero(wanted)
-        return Batch(
-            torch.from_numpy(tokens),
-            torch.from_numpy(positions),
-            torch.from_numpy(bounds.astype(np.int32)),
-            torch.from_numpy(target - 1),
-            torch.from_numpy(tokens[target]),
-            rows=tuple(rows),
-        )
+        documents = [
+            (self.tokens[start : start + length], self.supervised[start : start + length])
+            for _, start, length, _ in self.pieces(rows).tolist()
+        ]
+        return packed(documents, rows)
 
     def micro_batches(self, rows: list[int], most_tokens: int) -> list[list[int]]:
         """Split `rows` in their order so that no part has more than `most_tokens` tokens; a single longer row stands alone."""
@@ -112,6 +128,41 @@ class Rows:
                 parts.append([row])
                 filled = size
         return parts
+
+
+def _joined(rows: np.ndarray, lengths: np.ndarray, most: int) -> np.ndarray:
+    """New row numbers: neighbouring rows become one as long as its length stays within `most`.
+
+    >>> _joined(np.array([0, 0, 4, 7]), np.array([3, 2, 4, 5]), 10).tolist()
+    [0, 0, 0, 1]
+    """
+    found, first = np.unique(rows, return_index=True)
+    sizes = np.add.reduceat(lengths, first) if len(rows) else np.zeros(0, int)
+    new, number, filled = np.zeros(len(found), np.int64), 0, 0
+    for place, size in enumerate(sizes.tolist()):
+        if filled and filled + size > most:
+            number, filled = number + 1, 0
+        filled += size
+        new[place] = number
+    return new[np.searchsorted(found, rows)]
+
+
+def packed(documents: Sequence[tuple[np.ndarray, np.ndarray]], rows: Sequence[int] = ()) -> Batch:
+    """Documents, each its tokens and which of them are supervised, side by side; their first tokens are context only."""
+    tokens = np.concatenate([own for own, _ in documents]).astype(np.int64)
+    wanted = np.concatenate([learnt for _, learnt in documents]).astype(bool)
+    lengths = np.array([len(own) for own, _ in documents])
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    wanted[bounds[:-1]] = False
+    target = np.flatnonzero(wanted)
+    return Batch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(np.arange(len(tokens)) - np.repeat(bounds[:-1], lengths)),
+        torch.from_numpy(bounds.astype(np.int32)),
+        torch.from_numpy(target - 1),
+        torch.from_numpy(tokens[target]),
+        rows=tuple(rows),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What protects a run: non-finite steps are not applied, and a request to stop is honoured after the step in hand."""
+"""What protects a run: steps that are not finite are not applied, spikes are named, and a request to stop is honoured."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import ctypes
 import math
 import os
 import signal
+import statistics
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from configs.errors import DivergedError, StoppedError
+from configs.errors import StoppedError
 from configs.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from training.checkpoint import State
 
 PATIENCE = 3
-"""Non-finite steps in a row before the run is given up; one alone is a bad batch, three are a bad run."""
+"""Non-finite steps in a row before the weights are set back; one alone is a bad batch, three are a bad run."""
+REWINDS = 2
+"""Times that a run is set back; what is not mended then is not mended by a third."""
+REMEMBERED = 64
+"""Losses that a new one is compared with."""
+FEWEST = 16
+"""Losses before a spike is looked for: those of the first steps fall too fast."""
+DEVIATIONS = 6.0
+"""Median absolute deviations, scaled to a normal distribution's standard deviation (Hampel 1974), that make a spike."""
+LEAST_RISE = 0.1
+"""A spike is also this much above the median, as a part of it: losses that hardly vary have tiny deviations."""
 RELEASE_EVERY = 4
 """Steps between two calls of `release_memory`."""
 
@@ -34,32 +47,46 @@ def release_memory(step: int) -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-class Guard:
-    """Counts what was not finite and remembers a request to stop."""
+def is_spike(loss: float, before: Sequence[float]) -> bool:
+    """Whether a loss stands far above the last ones, by their median and median absolute deviation.
 
-    def __init__(self) -> None:
-        self.in_a_row = 0
+    >>> is_spike(3.0, [2.0, 2.1] * 8), is_spike(2.2, [2.0, 2.1] * 8), is_spike(9.0, [2.0] * 15)
+    (True, False, False)
+    """
+    if len(before) < FEWEST:
+        return False
+    middle = statistics.median(before)
+    spread = 1.4826 * statistics.median(abs(other - middle) for other in before)
+    return loss > middle + max(DEVIATIONS * spread, LEAST_RISE * abs(middle))
+
+
+Verdict = Literal["apply", "not finite", "spike", "rewind"]
+
+
+class Guard:
+    """Judges each step before it is applied, and remembers a request to stop."""
+
+    def __init__(self, on_spike: str, *, alone: bool = True) -> None:
+        self.on_spike, self.alone = on_spike, alone
         self.asked_by = 0
 
-    def refuses(self, loss: float, grad_norm: float, step: int, rows: list[int]) -> bool:
-        """Whether this step must not be applied: its loss or its gradient is not a finite number.
+    def judge(self, loss: float, grad_norm: float, state: State) -> Verdict:
+        """What becomes of a step: only `apply` moves the weights, and `spike` where spikes are only reported.
 
-        Raises:
-            DivergedError: it is the third such step in a row.
+        `state.in_a_row` and `state.recent` are brought up to date: they survive a stop, so that a resumed run judges alike.
         """
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            self.in_a_row = 0
-            return False
-        self.in_a_row += 1
-        shown = ", ".join(map(str, rows[:8])) + (" ..." if len(rows) > 8 else "")
-        say(f"  step {step}: loss {loss}, gradient norm {grad_norm}: not applied (rows {shown})")
-        if self.in_a_row >= PATIENCE:
-            raise DivergedError(
-                f"{PATIENCE} steps in a row had no finite loss or gradient (the last was step {step}, rows {shown})",
-                hint="Lower train.learning_rate, or look at the rows with `sectorlm show CORPUS --rows`. "
-                "The last good checkpoint is kept.",
-            )
-        return True
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            state.in_a_row += 1
+            return "rewind" if state.in_a_row % PATIENCE == 0 else "not finite"
+        state.in_a_row = 0
+        spike = is_spike(loss, state.recent)
+        if not (spike and self.on_spike == "skip"):
+            state.recent = [*state.recent, loss][-REMEMBERED:]
+        return "spike" if spike else "apply"
+
+    def applies(self, verdict: Verdict) -> bool:
+        """Whether a step with this verdict moves the weights."""
+        return verdict == "apply" or (verdict == "spike" and self.on_spike == "report")
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -75,10 +102,10 @@ class Guard:
                 signal.signal(number, handler)
 
     def _ask(self, number: int, _frame: Any) -> None:
-        if self.asked_by:
+        if self.asked_by and self.alone:  # a launcher sends its own after the terminal's; it kills if it must
             os._exit(128 + number)
         self.asked_by = number
-        say("  stopping after this step (once more to stop at once)")
+        say(f"  stopping after this step{' (once more to stop at once)' if self.alone else ''}")
 
     def stop(self, step: int) -> StoppedError:
         """The error that ends an interrupted run, after its checkpoint was written."""
@@ -88,3 +115,8 @@ class Guard:
             signal_number=self.asked_by,
             hint="Do the same again to resume.",
         )
+
+
+def shown(rows: Sequence[int]) -> str:
+    """Some row numbers for a message."""
+    return ", ".join(map(str, rows[:8])) + (" ..." if len(rows) > 8 else "")

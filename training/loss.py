@@ -2,7 +2,7 @@
 
 The gradient of cross-entropy with respect to the logits is softmax - onehot, so a chunk's gradient to the hidden states
 (and to the head, where it is trained) is known as soon as its logits are; the logits can then be thrown away. Equal to
-`torch.nn.functional.cross_entropy(..., reduction="sum")` in float32 to 1e-5 (tests/test_loss.py).
+`torch.nn.functional.cross_entropy(..., reduction="none")` in float32 to 1e-5 (tests/test_loss.py).
 """
 
 # S supervised positions, C positions of a chunk, V vocabulary, E width of the hidden states
@@ -17,8 +17,8 @@ CHUNK_ELEMENTS = 2**23
 """Logits kept at a time: 32 MB in float32, small beside the model and large enough to keep the cores busy."""
 
 
-class _CrossEntropySum(torch.autograd.Function):
-    """Sum over positions of -log softmax(scale * hidden @ head.T)[target], soft-capped if the family does so."""
+class _CrossEntropy(torch.autograd.Function):
+    """For each position -log softmax(scale * hidden @ head.T)[target], soft-capped if the family does so."""
 
     @staticmethod
     def forward(
@@ -30,7 +30,7 @@ class _CrossEntropySum(torch.autograd.Function):
         softcap: float | None,
     ) -> torch.Tensor:
         chunk = max(1, CHUNK_ELEMENTS // head_VE.shape[0])
-        total = hidden_SE.new_zeros((), dtype=torch.float32)
+        loss_S = hidden_SE.new_empty(len(target_S), dtype=torch.float32)
         grad_hidden_SE = torch.empty_like(hidden_SE)
         grad_head_VE = torch.zeros_like(head_VE, dtype=torch.float32) if head_VE.requires_grad else None
         weight_VE = head_VE.to(hidden_SE.dtype)
@@ -41,7 +41,7 @@ class _CrossEntropySum(torch.autograd.Function):
                 logits_CV = softcap * torch.tanh(logits_CV / softcap)
             slope_CV = None if softcap is None else 1 - (logits_CV / softcap) ** 2
             log_p_CV = torch.log_softmax(logits_CV, dim=-1)
-            total -= log_p_CV.gather(1, target_C[:, None]).sum()
+            loss_S[start : start + chunk] = -log_p_CV.gather(1, target_C[:, None])[:, 0]
             grad_CV = log_p_CV.exp_()
             grad_CV.scatter_add_(1, target_C[:, None], grad_CV.new_full((len(target_C), 1), -1.0))
             if slope_CV is not None:
@@ -52,13 +52,33 @@ class _CrossEntropySum(torch.autograd.Function):
                 grad_head_VE += (grad_CV.T @ hidden_CE).float()
         ctx.save_for_backward(grad_hidden_SE, grad_head_VE)
         ctx.head_dtype = head_VE.dtype
-        return total
+        return loss_S
 
     @staticmethod
-    def backward(ctx: Any, grad_total: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         grad_hidden_SE, grad_head_VE = ctx.saved_tensors
-        grad_head = None if grad_head_VE is None else (grad_head_VE * grad_total).to(ctx.head_dtype)
-        return (grad_hidden_SE * grad_total).to(grad_hidden_SE.dtype), grad_head, None, None, None
+        grad_head = None
+        if grad_head_VE is not None:
+            if len(grad_S) and bool((grad_S != grad_S[0]).any()):
+                raise RuntimeError("a head that is trained needs the same weight on all positions")
+            grad_head = (grad_head_VE * grad_S[:1].sum()).to(ctx.head_dtype)
+        return (grad_hidden_SE * grad_S[:, None]).to(grad_hidden_SE.dtype), grad_head, None, None, None
+
+
+def cross_entropies(
+    hidden_SE: torch.Tensor,
+    head_VE: torch.Tensor,
+    target_S: torch.Tensor,
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """The cross-entropy, in nats, of each target token: float32 [S], with gradients to `hidden` and `head`.
+
+    Where the head is trained too, the positions must have the same weight in what is made of them, as in a sum.
+    `scale` multiplies the logits (Cohere, Granite), `softcap` bounds them by a tanh (Gemma Team 2024, section 2).
+    """
+    return _CrossEntropy.apply(hidden_SE, head_VE, target_S, scale, softcap)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def cross_entropy_sum(
@@ -69,11 +89,8 @@ def cross_entropy_sum(
     scale: float = 1.0,
     softcap: float | None = None,
 ) -> torch.Tensor:
-    """The summed cross-entropy, in nats, of the target tokens; a float32 scalar with gradients to `hidden` and `head`.
-
-    `scale` multiplies the logits (Cohere, Granite), `softcap` bounds them by a tanh (Gemma Team 2024, section 2).
-    """
-    return _CrossEntropySum.apply(hidden_SE, head_VE, target_S, scale, softcap)  # type: ignore[no-untyped-call,no-any-return]
+    """The sum of `cross_entropies`, a float32 scalar."""
+    return cross_entropies(hidden_SE, head_VE, target_S, scale=scale, softcap=softcap).sum()
 
 
 def logit_factors(config: Any) -> tuple[float, float | None]:

@@ -1,4 +1,9 @@
-"""What a run tells: one JSON line a step in metrics.jsonl (the truth), and a progress bar."""
+"""What a run tells: one JSON line a step in metrics.jsonl (the truth), a progress bar, a page, and trackers.
+
+{"step": 5, "tokens": 40960, "loss": 3.2, "learning_rate": 1e-4, ...}      a step
+{"step": 0, "tokens": 0, "validation": {"sector": 3.1}, "sources": ...}    a look at the held-out rows
+{"step": 7, "event": "not finite", "rows": [3, 8], "message": "..."}       what was out of the ordinary
+"""
 
 from __future__ import annotations
 
@@ -6,28 +11,47 @@ import json
 import math
 import resource
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from configs.store import storage_error, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from configs.progress import Track
+    from training.budget import Budget
     from training.checkpoint import State
+    from training.course import Stretch
+    from training.trackers import Trackers
+
+
+class Taken(NamedTuple):
+    """The figures of a step: mean loss, learning rate, gradient norm before clipping, tokens, seconds."""
+
+    loss: float
+    rate: float
+    norm: float
+    tokens: int
+    seconds: float
 
 
 class Meter:
     """Appends to metrics.jsonl; after a stop, lines that the resumed state does not know are left out."""
 
-    def __init__(self, path: Path, state: State, bar: Track) -> None:
-        self.path, self.bar = path, bar
+    def __init__(self, path: Path, state: State, bar: Track, trackers: Trackers | None = None) -> None:
+        self.path, self.bar, self.trackers = path, bar, trackers
         looked = {point["step"] for point in state.curve}
         lines = [(line, json.loads(line)) for line in _lines(path)] if state.step else []
-        kept = [line for line, it in lines if (it["step"] <= state.step if "loss" in it else it["step"] in looked)]
-        write_atomic(path, "".join(f"{line}\n" for line in kept))
+        kept = [
+            (line, it)
+            for line, it in lines
+            if (it["step"] in looked if "validation" in it else it["step"] <= state.step)
+        ]
+        self.events = {(it["step"], it["event"]) for _, it in kept if "event" in it}
+        write_atomic(path, "".join(f"{line}\n" for line, _ in kept))
 
     def write(self, **figures: Any) -> None:
         """Append one line; a number that is not finite becomes null, which JSON has a word for.
@@ -35,15 +59,59 @@ class Meter:
         Raises:
             StorageError: the disk is full.
         """
+        figures = {name: _finite(value) for name, value in figures.items()}
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({name: _finite(value) for name, value in figures.items()}) + "\n")
+                file.write(json.dumps(figures) + "\n")
         except OSError as error:
             raise storage_error(error, self.path) from error
+        if self.trackers is not None:
+            self.trackers.log(figures)
 
-    def show(self, **figures: object) -> None:
-        """Move the bar by one step."""
-        self.bar.advance(1, **figures)
+    def step(self, state: State, stretch: Stretch, taken: Taken) -> None:
+        """The line of a step, and the bar one step further."""
+        loss, rate, norm, tokens, seconds = taken
+        speed = tokens / max(seconds, 1e-9)
+        figures: dict[str, Any] = {"loss": round(loss, 6), "learning_rate": rate, "grad_norm": round(norm, 6)}
+        figures |= {"tokens_per_second": round(speed, 1), "seconds": round(seconds, 4)}
+        figures["memory_bytes"] = peak_memory_bytes()
+        if stretch.number:
+            figures["phase"] = stretch.name
+        self.write(step=state.step, tokens=state.tokens, **figures)
+        shown = {
+            "loss": f"{loss:.3f}",
+            "tokens/s": f"{speed:,.0f}",
+            "memory": f"{figures['memory_bytes'] / 1e9:.1f} GB",
+        }
+        self.bar.advance(1, **shown)
+
+    def look(self, point: Mapping[str, Any], budget: Budget, curve: Sequence[Mapping[str, Any]]) -> None:
+        """The line of a look at the held-out rows."""
+        figures: dict[str, Any] = {"validation": point["losses"], "sources": point["sources"]}
+        if point["probes"]:
+            figures["probes"] = point["probes"]
+        if budget.limit is not None:
+            spent = budget.spent(point["losses"], curve)
+            figures["budget"] = {"limit": budget.limit, "spent": round(spent, 6)}
+        if point.get("best"):
+            figures["best"] = True
+        self.write(step=point["step"], tokens=point["tokens"], **figures)
+
+    def event(self, step: int, event: str, **more: Any) -> None:
+        """The line of something out of the ordinary; told once, however often a stopped run comes by."""
+        if (step, event) not in self.events:
+            self.events.add((step, event))
+            self.write(step=step, event=event, **more)
+
+
+class Silent(Meter):
+    """The meter of a process that is not the main one."""
+
+    def __init__(self, bar: Track) -> None:
+        self.bar, self.events, self.trackers = bar, set(), None
+
+    def write(self, **figures: Any) -> None:
+        """Nothing: the main process writes."""
 
 
 def _finite(value: Any) -> Any:
@@ -58,9 +126,9 @@ def _lines(path: Path) -> list[str]:
     return text[: text.rfind("\n") + 1].splitlines()
 
 
-def peak_memory_bytes(device: torch.device) -> int:
+def peak_memory_bytes() -> int:
     """The most memory this process held: the GPU's where there is one, else the resident set (getrusage)."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+    if torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes

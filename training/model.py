@@ -11,9 +11,10 @@ import torch
 
 from configs.base import base_folder, load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
+from training.adapters import start_folder, with_adapters
 from training.attention import register
 from training.batches import Batch, derived_seed
-from training.loss import cross_entropy_sum, logit_factors
+from training.loss import cross_entropies, logit_factors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from configs.job import Job
-    from configs.recipe import Train
+    from configs.tuning import Train
 
 
 class PackedModel(torch.nn.Module):
@@ -36,8 +37,8 @@ class PackedModel(torch.nn.Module):
         self.precision = precision
         self.scale, self.softcap = logit_factors(causal.config)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """The summed cross-entropy over the batch's supervised positions, a float32 scalar."""
+    def forward(self, batch: Batch, *, each: bool = False) -> torch.Tensor:
+        """The cross-entropy of the batch's supervised positions: summed, a float32 scalar, or with `each` float32 [S]."""
         device = batch.tokens_T.device.type
         mixed = torch.autocast(device, self.precision) if self.precision != torch.float32 else contextlib.nullcontext()
         with mixed:
@@ -55,7 +56,8 @@ class PackedModel(torch.nn.Module):
             if self.precision != torch.float32:
                 hidden_SE = hidden_SE.to(self.precision)
             head_VE = self.causal.get_output_embeddings().weight
-            return cross_entropy_sum(hidden_SE, head_VE, batch.target_S, scale=self.scale, softcap=self.softcap)
+            loss_S = cross_entropies(hidden_SE, head_VE, batch.target_S, scale=self.scale, softcap=self.softcap)
+            return loss_S if each else loss_S.sum()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that the optimiser moves, by name."""
@@ -66,8 +68,9 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     """The model of a recipe, ready to train, and PEFT's wrapper around it (None where there are no adapters).
 
     Raises:
-        DataError: the base cannot be read.
+        DataError: the base, or the adapter to start from, cannot be read.
         RecipeError: the method does not fit the base.
+        StorageError: the base is to be quantised, and what that needs is not installed.
     """
     train, seed = job.recipe.train, job.recipe.seed
     precision = precision_of(train, device)
@@ -76,15 +79,27 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     if train.method == "scratch":
         causal = _from_config(folder)
     else:
-        causal = load_weights(folder, dtype=torch.float32, attention=register())
-    wrapper = _with_adapters(causal, train, public_name(job.recipe.base)) if train.method == "lora" else None
-    if wrapper is None:
+        dtype = torch.float32 if train.quantise == "none" else precision
+        causal = load_weights(folder, dtype=dtype, attention=register(), quantise=train.quantise)
+    wrapper = None
+    if train.method == "lora":
+        wrapper = with_adapters(causal, train, public_name(job.recipe.base), start_folder(job))
+    else:
         causal.requires_grad_(True)
     for parameter in causal.parameters():
         # Frozen weights are kept in the format of the products; trained ones stay float32 (master weights).
-        if not parameter.requires_grad:
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+        elif parameter.dtype.is_floating_point:  # those in four bits are bytes
             parameter.data = parameter.data.to(precision)
+    if keeps_no_activations(train, device):
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
     return PackedModel(causal, precision).to(device), wrapper
+
+
+def keeps_no_activations(train: Train, device: torch.device) -> bool:
+    """Whether activations are computed again in the backward pass (Chen et al. 2016)."""
+    return train.checkpoint_activations == "on"
 
 
 def precision_of(train: Train, device: torch.device) -> torch.dtype:
@@ -109,28 +124,6 @@ def _from_config(folder: Path) -> PreTrainedModel:
         config, dtype=torch.float32, attn_implementation=register(), trust_remote_code=False
     )
     return causal
-
-
-def _with_adapters(causal: PreTrainedModel, train: Train, base: str) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=train.rank,
-        lora_alpha=train.alpha,
-        lora_dropout=train.dropout,
-        target_modules="all-linear",
-    )
-    try:
-        wrapper = get_peft_model(causal, config)
-    except ValueError as error:
-        raise RecipeError(
-            f"no linear layers to adapt ({error})", where="train.method", hint="Use method: full."
-        ) from error
-    adapters: Any = wrapper.peft_config["default"]
-    adapters.base_model_name_or_path = base  # PEFT would write the path of this machine
-    adapters.target_modules = sorted(adapters.target_modules)  # a set's order would change from run to run
-    return wrapper
 
 
 def check_fits(job: Job, sequence_length: int) -> None:

@@ -1,0 +1,163 @@
+"""Low-rank adapters: how they begin, and how they are saved, always as a plain adapter for the unchanged base."""
+
+# R rank, I inputs of a layer, O outputs
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from configs.base import base_digest, base_folder
+from configs.errors import DataError, RecipeError
+from configs.records import Run
+from configs.store import digest_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from configs.job import Job
+    from configs.tuning import Train
+
+ADAPTER = "adapter_model.safetensors"
+TAKES_FROM_BASE = ("pissa", "olora")
+"""Ways to begin that move a part of the base's weights into the factors."""
+FILES = ("*.safetensors", "adapter_config.json", "config.json")
+"""What a folder of weights is known by."""
+
+
+def start_folder(job: Job) -> Path | None:
+    """The folder of the adapter to start from, below a root of the recipe or as given; None where it starts afresh.
+
+    Raises:
+        DataError: there is no adapter, or it was trained on another base.
+    """
+    start = job.recipe.train.start
+    if start is None:
+        return None
+    places = [place / inner for root in (Path(), *job.roots) for place in (root / start,) for inner in ("", "adapter")]
+    found = next((place for place in places if (place / ADAPTER).is_file()), None)
+    if found is None:
+        raise DataError(
+            f"no {ADAPTER} in {start}",
+            where="train.start",
+            hint="Give the folder that `sectorlm merge` wrote, or runs/NAME/run/adapter.",
+        )
+    record = Run.read_if_there(found.parent / "run.json")
+    base = base_digest(base_folder(job.recipe.base, job.roots))
+    if record is not None and record.base_digest != base:
+        raise DataError(f"it was trained on {record.base}, not on this base", where=f"train.start: {start}")
+    return found.resolve()
+
+
+def start_digest(folder: Path) -> str:
+    """sha256 of an adapter's weights and config."""
+    return digest_folder(folder, FILES)
+
+
+def adapter_config(train: Train, base: str | None = None) -> Any:
+    """PEFT's configuration of the adapters that a recipe asks for."""
+    from peft import LoraConfig
+
+    everywhere = train.targets == ("all-linear",)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        r=train.rank,
+        lora_alpha=train.alpha,
+        lora_dropout=train.dropout,
+        target_modules="all-linear" if everywhere else list(train.targets),
+        use_rslora=train.rslora,
+        use_dora=train.dora,
+        init_lora_weights=True if train.init == "zero" else train.init,
+    )
+
+
+def with_adapters(causal: PreTrainedModel, train: Train, base: str, start: Path | None) -> Any:
+    """Put factors beside the layers of `causal`; returns PEFT's wrapper around it.
+
+    Raises:
+        RecipeError: no layer fits, the way to begin does not fit the layers, or the recipe's adapter is not that of
+            `train.start`.
+    """
+    from peft import PeftModel, get_peft_model
+
+    if start is None:
+        try:
+            wrapper = get_peft_model(causal, adapter_config(train, causal.name_or_path))
+        except (ValueError, TypeError) as error:
+            told = (str(error).splitlines() or [""])[0]
+            raise RecipeError(
+                f"these adapters do not fit the base ({told})",
+                where="train",
+                hint="Look at train.targets, train.init and train.quantise; method: full needs no adapters.",
+            ) from error
+    else:
+        wrapper = PeftModel.from_pretrained(causal, start, is_trainable=True)
+        _refuse_other_shape(wrapper.peft_config["default"], train)
+    config: Any = wrapper.peft_config["default"]
+    config.base_model_name_or_path = base  # PEFT would write the path of this machine
+    config.target_modules = sorted(config.target_modules)  # a set's order would change from run to run
+    return wrapper
+
+
+def _refuse_other_shape(found: Any, train: Train) -> None:
+    pairs = {
+        "rank": (found.r, train.rank),
+        "alpha": (found.lora_alpha, train.alpha),
+        "rslora": (bool(found.use_rslora), train.rslora),
+    }
+    differing = [f"train.{name}={theirs}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+    if differing:
+        raise RecipeError(
+            "the adapter to start from has another shape than the recipe's",
+            where="train.start",
+            hint=f"--set {' --set '.join(differing)}",
+        )
+
+
+def begun(causal: PreTrainedModel, train: Train) -> dict[str, torch.Tensor]:
+    """Copies of the factors as they began, where they took a part of the base's weights with them; else nothing."""
+    if train.method != "lora" or train.init not in TAKES_FROM_BASE:
+        return {}
+    return {name: value.detach().cpu().clone() for name, value in causal.named_parameters() if value.requires_grad}
+
+
+def save_adapter(wrapper: Any, values: dict[str, torch.Tensor], before: dict[str, torch.Tensor], target: Path) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json`, as PEFT and vLLM read them.
+
+    Factors that began with a part of the base's weights (`before`: B0 A0) are saved side by side with it, [A; A0] and
+    [B, -B0]: their product B A - B0 A0 is what training changed, at twice the rank, and the base stays the published one
+    (Meng et al. 2024, PiSSA, appendix C).
+    """
+    from peft import get_peft_model_state_dict
+
+    config = wrapper.peft_config["default"]
+    scaling, rank = next(iter(_scalings(wrapper))), config.r
+    if before:
+        values = {name: _side_by_side(name, value, before[name]) for name, value in values.items()}
+    named = {f"base_model.model.{name}": value for name, value in values.items()}
+    state = get_peft_model_state_dict(wrapper, state_dict=named, save_embedding_layers=False)
+    save_file({name: value.contiguous() for name, value in state.items()}, target / ADAPTER, metadata={"format": "pt"})
+    changed = {"inference_mode": True}
+    if before:
+        changed |= {"r": 2 * rank, "lora_alpha": scaling * 2 * rank, "use_rslora": False, "init_lora_weights": True}
+    kept = {name: getattr(config, name) for name in changed}
+    vars(config).update(changed)
+    config.save_pretrained(target)
+    vars(config).update(kept)
+
+
+def _side_by_side(name: str, value: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    return torch.cat([value, before], 0) if ".lora_A." in name else torch.cat([value, -before], 1)
+
+
+def _scalings(wrapper: Any) -> set[float]:
+    """The factors on B A, alpha / rank or alpha / sqrt(rank); the same in all layers of one recipe."""
+    return {
+        float(module.scaling["default"])
+        for module in wrapper.modules()
+        if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling
+    }

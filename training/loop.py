@@ -1,0 +1,337 @@
+"""The loop: one for every method, objective and number of processes.
+
+    rows of a step -> packed micro-batches -> summed loss -> gradient -> judged -> AdamW -> the next step
+
+The step's loss is divided by the weight of the whole global batch (its supervised tokens, or its pairs), so the result
+depends neither on the micro-batch size nor on the number of processes. Data order and learning rate are functions of the
+step, so a run resumes exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from configs.errors import DivergedError, MemoryExhaustedError
+from configs.progress import say
+from configs.store import crash_point
+from training import checkpoint
+from training.adapters import begun
+from training.batches import Rows, derived_seed
+from training.budget import Budget
+from training.checkpoint import Origin, State
+from training.course import Course
+from training.guard import REWINDS, Guard, release_memory, shown
+from training.held_out import look_at
+from training.meter import Taken
+from training.model import PackedModel, build
+from training.optimizer import optimizer_of, set_rate
+from training.probes import Probe, probes
+from training.world import World, shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from configs.job import Job
+    from configs.records import Corpus
+    from training.batches import Batch
+    from training.course import At
+    from training.meter import Meter
+
+NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+"""How torch's RuntimeErrors say that there is no memory left."""
+
+
+@dataclass
+class Loop:
+    """Everything that one step of training touches."""
+
+    job: Job
+    corpus: Corpus
+    origin: Origin
+    world: World
+    model: PackedModel
+    wrapper: Any
+    before: dict[str, torch.Tensor]
+    """Factors as they began, where they took a part of the base with them."""
+    optimizer: torch.optim.Optimizer
+    rows: Rows
+    course: Course
+    budget: Budget
+    probes: list[Probe]
+    guard: Guard
+    state: State
+
+    @classmethod
+    def begin(cls, job: Job, corpus: Corpus, origin: Origin, world: World, *, weights_only: bool = False) -> Loop:
+        """Build the model, the optimiser and the course, and resume where the newest good checkpoint stands."""
+        train = job.recipe.train
+        rows = Rows(job.folder.corpus, corpus)
+        course, budget = Course(job.recipe, corpus, rows), Budget.of(train, corpus)
+        model, wrapper = build(job, world.device)
+        before = begun(model.causal, train)
+        parted = train.parallel == "fsdp"
+        if parted:
+            shard(model, world)
+        loop = cls(
+            job=job,
+            corpus=corpus,
+            origin=origin,
+            world=world,
+            model=model,
+            wrapper=wrapper,
+            before=before,
+            optimizer=optimizer_of(model, train, fused=not parted),
+            rows=rows,
+            course=course,
+            budget=budget,
+            probes=probes(job),
+            guard=Guard(train.on_spike, alone=world.size == 1),
+            state=State(),
+        )
+        loop.restore(weights_only=weights_only)
+        return loop
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether the weights are parted among the processes."""
+        return self.job.recipe.train.parallel == "fsdp"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.job.folder.run / "checkpoints"
+
+    def restore(self, *, weights_only: bool = False) -> bool:
+        """Go to the newest good checkpoint; False if there is none."""
+        found = checkpoint.load_newest(
+            self.checkpoints, self.model, self.optimizer, self.origin, weights_only=weights_only
+        )
+        self.world.wait()  # a damaged one is moved aside by whoever comes first
+        if found is None:
+            return False
+        self.state, reference = found
+        at = self.course.at(min(self.state.step, self.course.steps - 1))
+        if reference is not None:
+            now = self.model.trainable()
+            at.stretch.objective.begin({name: checkpoint.like(it, now[name]) for name, it in reference.items()})
+        return True
+
+    # ---------------------------------------------------------------- a step
+
+    def step(self, meter: Meter) -> None:
+        """One optimiser step: gradients of every micro-batch of the global batch, judged, clipped, applied."""
+        state, started = self.state, time.monotonic()
+        at = self.course.at(state.step)
+        if at.begins and at.stretch.number:
+            self.optimizer.state.clear()  # another objective: old moments would pull the old way
+            meter.event(state.step + 1, "phase", message=f"phase {at.stretch.name} begins")
+        if at.begins:
+            at.stretch.objective.begin(self.model.trainable())
+        mean, tokens = self._gradients(at, meter)
+        norm = self._clipped()
+        verdict = self.guard.judge(mean, norm, state)
+        rate = self.course.rate(at)
+        if self.guard.applies(verdict):
+            set_rate(self.optimizer, rate)
+            self.optimizer.step()
+            state.loss_last = mean
+            state.loss_first = mean if state.loss_first is None else state.loss_first
+        else:
+            state.skipped += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        crash_point("train.step")
+        if self.world.device.type == "cpu":
+            release_memory(state.step)
+        seconds = time.monotonic() - started
+        state.step += 1
+        state.tokens += tokens
+        state.seconds += seconds
+        meter.step(state, at.stretch, Taken(mean, rate, norm, tokens, seconds))
+        if verdict != "apply":
+            self._refused(verdict, at, mean, norm, meter)
+
+    def _gradients(self, at: At, meter: Meter) -> tuple[float, int]:
+        """Mean loss of the step, and its tokens; where memory runs out, again with half the micro-batch."""
+        while True:
+            try:
+                return self._accumulated(at)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_for_memory(error):
+                    raise
+                self.optimizer.zero_grad(set_to_none=True)
+                self._halve(at, meter, error)
+
+    def _accumulated(self, at: At) -> tuple[float, int]:
+        """Gradients of this process' rows, micro-batch by micro-batch, then added up over the processes."""
+        model, objective, rows = self.model.train(), at.stretch.objective, at.stretch.rows
+        torch.manual_seed(derived_seed(self.job.recipe.seed, "dropout", self.state.step))
+        weight = max(1, objective.weight(rows, at.rows))
+        scale = self.world.size if self.is_parted else 1  # parted gradients are averaged
+        loss = torch.zeros((), device=self.world.device)
+        tokens = 0
+        for batch in self._batches(rows, at.rows):
+            summed = objective.loss(model, batch)
+            (summed * scale / weight).backward()
+            if len(batch.target_S):
+                loss += summed.detach().float()
+                tokens += len(batch.tokens_T)
+        if not self.is_parted:
+            self.world.add_up(self._filled_gradients())
+        total, tokens_all = self.world.sums(float(loss), tokens)
+        return total / weight, int(tokens_all)
+
+    def _batches(self, rows: Rows, picked: list[int]) -> list[Batch]:
+        """This process' micro-batches of a step. Processes take the rows in turn.
+
+        With parted weights all have as many, or they would wait for one another forever: the missing ones learn nothing.
+        """
+        size, most = self.world.size, self.micro_batch_tokens
+        shares = [rows.micro_batches(picked[rank::size], most) for rank in range(size)]
+        own = [rows.batch(part).to(self.world.device) for part in shares[self.world.rank]]
+        if self.is_parted:
+            spare = rows.batch(picked[:1]).unlearnt().to(self.world.device)
+            own += [spare] * (max(map(len, shares)) - len(own))
+        return own
+
+    def _filled_gradients(self) -> list[torch.Tensor]:
+        """The gradients of all trained parameters; a process without rows has zeros."""
+        found = []
+        for value in self.model.trainable().values():
+            if value.grad is None and self.world.size > 1:
+                value.grad = torch.zeros_like(value)
+            if value.grad is not None:
+                found.append(value.grad)
+        return found
+
+    def _clipped(self) -> float:
+        """The norm of the gradient, before it is clipped to `train.clip`."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.trainable().values(), self.job.recipe.train.clip)
+        gather = getattr(norm, "full_tensor", None)
+        return float(gather() if gather is not None else norm)
+
+    # ---------------------------------------------------------------- when a step goes wrong
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """Tokens of one forward pass: the recipe's, or what memory allows."""
+        return self.state.micro_batch_tokens or self.job.recipe.train.micro_batch_tokens
+
+    def _halve(self, at: At, meter: Meter, error: BaseException) -> None:
+        """Go on with half the micro-batch and the same global batch.
+
+        Raises:
+            MemoryExhaustedError: it is a single row already, or several processes would have to agree.
+        """
+        longest = int(at.stretch.rows.length.max())
+        if self.micro_batch_tokens <= longest or self.world.size > 1:
+            raise MemoryExhaustedError(
+                f"a micro-batch of {min(self.micro_batch_tokens, longest):,} tokens does not fit into memory",
+                where="train.micro_batch_tokens",
+                hint="Set train.checkpoint_activations: on, shorten prepare.sequence_length, or take a smaller base "
+                "(or train.quantise: nf4); with several processes halve train.micro_batch_tokens.",
+            ) from error
+        if self.world.device.type == "cuda":
+            torch.cuda.empty_cache()
+        before = self.micro_batch_tokens
+        self.state.micro_batch_tokens = max(longest, before // 2)
+        told = (
+            f"out of memory: micro-batches of {self.state.micro_batch_tokens:,} tokens instead of {before:,}, same step"
+        )
+        say(f"  step {self.state.step + 1}: {told}")
+        meter.event(self.state.step + 1, "micro-batch halved", message=told)
+
+    def _refused(self, verdict: str, at: At, loss: float, norm: float, meter: Meter) -> None:
+        """Tell of a step that was not applied, or of a spike; set the run back after several.
+
+        Raises:
+            DivergedError: setting back did not help, or there is nothing to go back to.
+        """
+        state = self.state
+        done = "applied" if self.guard.applies(verdict) else "not applied"  # type: ignore[arg-type]
+        told = f"loss {loss:.6g}, gradient norm {norm:.6g}: {done} (rows {shown(at.rows)})"
+        say(f"  step {state.step}: {'loss spike, ' if verdict == 'spike' else ''}{told}")
+        state.spikes += verdict == "spike"
+        meter.event(state.step, "spike" if verdict == "spike" else "not finite", rows=at.rows, message=told)
+        if verdict != "rewind":
+            return
+        reached = State(**vars(state))
+        if state.rewinds >= REWINDS or not self.restore():
+            raise DivergedError(
+                f"{state.in_a_row} steps in a row had no finite loss or gradient (the last was step {state.step}, "
+                f"rows {shown(at.rows)})",
+                hint="Lower train.learning_rate, or look at the rows with `sectorlm show CORPUS --rows`. "
+                "The last good checkpoint is kept.",
+            )
+        # The weights go back; the data goes on, or the same rows would come again.
+        told = f"weights set back to those of step {self.state.step}; the data goes on"
+        reached.rewinds += 1
+        self.state = reached
+        say(f"  step {reached.step}: {told}")
+        meter.event(reached.step, "rewind", message=told)
+
+    # ---------------------------------------------------------------- between steps
+
+    def look(self, meter: Meter) -> bool:
+        """Before the first step, every `validate_every` steps and at the end: held-out loss of each channel and source.
+
+        False when the forgetting budget is spent, and the run ends here.
+        """
+        state = self.state
+        due = state.step % self.job.recipe.train.validate_every == 0 or state.step == self.course.steps
+        if due and not (state.curve and state.curve[-1]["step"] == state.step):
+            point = look_at(self) | {"step": state.step, "tokens": state.tokens}
+            state.curve.append(point)
+            if state.step and self.budget.best(state.curve) == state.step:
+                point["best"] = True
+                checkpoint.save_best(self.checkpoints, self.model, state, writes=self.world.is_main)
+            meter.look(point, self.budget, state.curve)
+        if self.budget.is_spent(state.curve):
+            meter.event(state.step, "early stop", message="the forgetting budget is spent")
+            return False
+        return True
+
+    def keep(self) -> None:
+        """Write a checkpoint every `checkpoint_every` steps, and when asked to stop."""
+        state = self.state
+        asked = self._asked()
+        if asked or state.step % self.job.recipe.train.checkpoint_every == 0:
+            at = self.course.at(min(state.step, self.course.steps - 1))
+            checkpoint.save(
+                self.checkpoints,
+                self.model,
+                self.optimizer,
+                state,
+                self.origin,
+                reference=None if at.begins else at.stretch.objective.reference,
+                writes=self.world.is_main,
+            )
+        if asked:
+            raise self.guard.stop(state.step)
+
+    def _asked(self) -> bool:
+        """Whether any process was asked to stop: all stop at the same step."""
+        self.guard.asked_by = self.world.most(self.guard.asked_by)
+        return bool(self.guard.asked_by)
+
+    def rehearse(self, meter: Meter) -> None:
+        """On a GPU, go through the fullest micro-batch once, so that memory fails in minute one and not in hour nine.
+
+        Packed rows have no padding, so on a CPU, where memory is counted otherwise, the first step is as full as any.
+        """
+        if self.world.device.type != "cuda":
+            return
+        at = self.course.at(self.state.step)
+        fullest = sorted(range(at.stretch.rows.train), key=lambda row: -int(at.stretch.rows.length[row]))
+        count = max(1, self.world.size * self.micro_batch_tokens // int(at.stretch.rows.length[fullest[0]]))
+        self._gradients(at._replace(rows=fullest[:count]), meter)
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def _is_for_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(word in str(error).lower() for word in NO_MEMORY)

@@ -9,6 +9,7 @@ looked at, then two short documents, packed, must give what transformers gives f
 from __future__ import annotations
 
 import inspect
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ def prove(model: PackedModel) -> None:
     finally:
         causal.set_attn_implementation(attention)
         causal.train(was_training)
+    if not math.isfinite(expected):
+        return  # broken weights, not a family's fault: the loop's guard names them
     most_hidden, most_loss = TOLERANCE.get(model.precision, TOLERANCE[torch.bfloat16])
     error_T = (packed - alone).norm(dim=1) / alone.norm(dim=1)
     error = float(error_T.max() if model.precision == torch.float32 else error_T.median())

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from configs.errors import RecipeError
-from training import attention as page
-from training.attention import blocks, packed_attention, packed_mask, path_of, visible
+from training import kernels as page
+from training.attention import packed_attention, packed_mask, path_of
+from training.kernels import blocks, visible
 
 HALF, FULL = torch.bfloat16, torch.float32
 
@@ -147,7 +148,7 @@ def test_the_variable_length_kernel_is_asked_for_causal_documents_and_a_window_w
     with FakeTensorMode(allow_non_fake_inputs=True), Asked() as operators:
         parts = [torch.empty(count, 33, 64, dtype=HALF).transpose(0, 1) for count in (heads[0], heads[1], heads[1])]
         bounds = torch.empty(3, dtype=torch.int32)
-        out = page._varlen(*parts, bounds=bounds, longest=20, scale=0.125, window=window)
+        out = page.all_at_once(*parts, bounds=bounds, longest=20, scale=0.125, window=window)
     assert out.shape == (33, heads[0], 64)
     [arguments] = [given for name, given in operators.seen if name == "torch_attn::_varlen_attn"]
     causal, scale, sides = arguments[7:10]

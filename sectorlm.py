@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,7 +115,9 @@ def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS
 
 def _page(stage: str) -> Callable[..., Any]:
     """The main function of a stage; imported only when the recipe is known to be right."""
-    found: Callable[..., Any] = getattr(import_module(PAGES[stage]), stage)
+    from configs.stages import load_page
+
+    found: Callable[..., Any] = getattr(load_page(PAGES[stage]), stage)
     return found
 
 
@@ -262,6 +263,23 @@ def publish(
     Example: sectorlm publish finance.yaml --push
     """
     return _stage("publish", recipe, sets, runs, push=push)
+
+
+@app.command()
+def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt.Weights = "tokens") -> Answer:
+    """Combine the adapters of several sites, trained on the same base, into one; no data is needed.
+
+    The weighted sum of their changes is kept exactly, as stacked factors. There is no switch that averages the factors
+    instead: mean(B) mean(A) is not the mean of B A, and the answer says by how much it would be off.
+
+    Example: sectorlm merge runs/north runs/south runs/west --out runs/all/run
+    """
+    from configs.view import Found
+    from training.combine import combine, summary
+
+    record = combine(adapters, out, rank or None, weights)
+    told, lines = summary(out)
+    return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
 
 
 # ---------------------------------------------------------------- after a run

@@ -58,7 +58,7 @@ class _Walk:
         self.roots: tuple[Path, ...] = ()
         self.named: dict[str, tuple[str, str]] = {}
         with suppress(SectorLMError):  # a release that was copied elsewhere stands alone
-            self.records = {digest: found for found in records_at(root) for digest in _digests(found)}
+            self.records = {digest: found for found in _around(root) for digest in _digests(found)}
             recipe = load_recipe(root / "recipe.yaml")
             self.roots = (*roots_of(recipe, root / "recipe.yaml"), HOUSE / "configs" / "tasks")
             self.named = dict(_named(recipe, self.roots))
@@ -66,8 +66,11 @@ class _Walk:
     def record(self, found: Found) -> Step:
         """A record, whether its own files are as it vouches, and what it was made from."""
         folder = found.path.parent
-        wrong = [name for name, digest in found.record.files.items() if _digest_at(folder / name) != digest]
-        state = f"changed: {wrong[0]}" if wrong else f"matches, {len(found.record.files)} files"
+        files = found.record.files
+        wrong = [name for name, digest in files.items() if _digest_at(folder / name) != digest]
+        state = f"changed: {wrong[0]}" if wrong else f"matches, {len(files)} files"
+        if wrong and not any((folder / name).is_file() for name in files):  # a record that travelled alone
+            state = f"not here, {len(files)} files"
         steps = tuple(self.input(label, digest) for label, digest in sorted(found.record.inputs.items()))
         return Step(type(found.record).__name__, found.record.content(), state, str(found.path), steps)
 
@@ -101,6 +104,19 @@ def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str
             task, places = load_task(name, roots)
             found.append((f"task {task.task}", (str(places[0]), digest_json(task.model_dump(mode="json")))))
     return found
+
+
+def _around(root: Path) -> list[Found]:
+    """The records that may have made those of a run folder, itself last: copies that a merge took of its sites' records,
+    and the runs that lie beside it.
+    """
+    folders = (root, root / "run", *root.glob("*/"))
+    places = [path for folder in dict.fromkeys(folders) for path in folder.glob("sites/*/run.json")]
+    found = []
+    for path in (*places, *sorted(root.parent.glob("*/run/run.json"))):
+        with suppress(SectorLMError):
+            found.append(Found(path, Run.read(path)))
+    return [*found, *records_at(root)]
 
 
 def _digests(found: Found) -> set[str]:

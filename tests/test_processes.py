@@ -32,8 +32,6 @@ from tests.training_jobs import (
 from training.train import train
 
 if TYPE_CHECKING:
-    import torch
-
     from configs.job import Job
 
 SETTINGS = {"learning_rate": 1e-3, "batch_tokens": 96, "micro_batch_tokens": 32, "epochs": 3.0}
@@ -158,33 +156,19 @@ def test_with_fsdp_every_parameter_is_a_part_and_the_record_counts_the_whole(tmp
     assert run_of(job).trainable_parameters == run_of(alone).trainable_parameters
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_phases_with_preference_end_alike_in_one_process_in_two_and_in_two_with_parted_weights(
-    tmp_path, tiny_base, method
-):
+def test_phases_with_preference_end_alike_in_one_process_in_two_and_in_two_with_parted_weights(tmp_path, tiny_base):
     """Text, answers, then preference, whose reference is put in the place of the weights and taken out again in every step."""
     made(tmp_path, tiny_base)
-    sets = [PHASES, "train.max_steps=2", "train.batch_tokens=192", "train.learning_rate=1e-3", f"train.method={method}"]
-    found = {}
+    sets = [PHASES, "train.max_steps=2", "train.batch_tokens=192", "train.learning_rate=1e-3"]
+    runs = {}
     for name, count, parallel in (("one", 1, "auto"), ("two", 2, "ddp"), ("parted", 2, "fsdp")):
-        job = opened(tmp_path, *sets, f"train.parallel={parallel}", runs=name)
+        runs[name] = job = opened(tmp_path, *sets, f"train.parallel={parallel}", runs=name)
         job.folder.root.mkdir(parents=True)
         job.folder.corpus.symlink_to(tmp_path / "runs" / "t" / "corpus")
-        assert count == 1 or together(count, lambda job=job: train(job)) == [0] * count
-        found[name] = train(job) and losses_of(job)
-        folder = job.folder.run / ("adapter" if method == "lora" else "model")
-        found[name, "weights"] = loaded(folder)
-    assert len(found["one"]) == 6
-    for other in ("two", "parted"):
-        assert found[other] == pytest.approx(found["one"], abs=1e-5)
-        assert farthest(found[other, "weights"], found["one", "weights"]) < 1e-5
-
-
-def loaded(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    [file] = folder.glob("*.safetensors")
-    return load_file(file)
+        assert together(count, lambda job=job: train(job)) == [0] * count
+    assert len(losses_of(runs["one"])) == 6
+    same(runs["two"], runs["one"])
+    same(runs["parted"], runs["one"])
 
 
 # ---------------------------------------------------------------- by the command line
@@ -244,7 +228,7 @@ def test_by_the_command_line_two_processes_are_stopped_killed_and_resumed_to_the
     assert (running.returncode, out) == (143, ""), err
     assert err.count("stopped by SIGTERM after step") == 1
     assert f"sectorlm train r.yaml --processes 2 {' '.join(sets)}" in err
-    assert "Traceback" not in err
+    assert not [line for line in err.splitlines() if "torch" in line or "Traceback" in line], err
 
     running = command(tmp_path, *sets)
     wait_for_step(job, 6, running)

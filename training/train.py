@@ -17,6 +17,7 @@ from training.checkpoint import Origin
 from training.loop import Loop
 from training.meter import Meter, Silent, peak_memory_bytes
 from training.model import check_fits
+from training.page import write_page
 from training.trackers import Trackers
 from training.world import World, whole
 
@@ -70,6 +71,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         if world.is_main:
             record.write(job.folder.run / "run.json")
             remove_folder(loop.checkpoints)
+            say(f"  curves: {write_page(job.folder.run, job.recipe.name)}")
         world.wait()
     return record
 
@@ -84,7 +86,7 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     inputs = {"corpus": corpus.content(), f"base {recipe.base}": base_digest(folder)}
     start = start_folder(job)
     if start is not None:
-        inputs[f"adapter {recipe.train.start}"] = start_digest(start)
+        inputs["adapter to start from"] = start_digest(start)
     return Origin(settings | inputs, free), inputs
 
 
@@ -139,7 +141,7 @@ def _meter(loop: Loop, bar: Track) -> Iterator[Meter]:
     folder, recipe = loop.job.folder.run, loop.job.recipe
     trackers = Trackers(recipe.train.trackers, recipe.name, folder / "trackers", loop.origin.settled)
     try:
-        yield Meter(folder / "metrics.jsonl", loop.state, bar, trackers)
+        yield Meter(folder / "metrics.jsonl", recipe.name, loop.state, bar, trackers)
     finally:
         trackers.close()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 NO_SETS: list[str] = []
 RUNS = Path("runs")
+CURRENT = Path()
 PAGES = {
     "prepare": "data_prep.prepare",
     "train": "training.train",
@@ -110,17 +111,59 @@ def check(
 
 
 @app.command()
-def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
-    """Say what a run would do: documents, tokens, steps, memory, disk, time.
+def plan(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    gpu: opt.Gpu = "",
+    gpus: opt.Gpus = 1,
+    price: opt.Price = None,
+    probe: opt.Probe = False,
+) -> Answer:
+    """Say what a run would do: tokens, steps, memory and whether it fits, hours, cost, disk.
 
-    Example: sectorlm plan finance.yaml --set train.rank=64
+    Example: sectorlm plan finance.yaml --gpu h100 --gpus 8 --price 2.5
     """
     from configs.stages import open_job
     from configs.view import figures
+    from training.plan import Asked
     from training.plan import plan as planned
+    from training.rates import machine_of
 
-    sections = planned(open_job(recipe, sets, runs))
+    asked = Asked(machine_of(gpu, gpus, price), probe)
+    sections = planned(open_job(recipe, sets, runs), asked)
     return Answer(sections, [figures(sections)])
+
+
+@app.command()
+def launch(  # noqa: PLR0913 - every option of the verb is an argument of its function
+    recipe: opt.RecipeFile,
+    *,
+    to: opt.Target,
+    nodes: opt.Nodes = 1,
+    gpus: opt.GpusPerNode = 1,
+    gpu: opt.Gpu = "",
+    time: opt.TimeLimit = "24:00:00",
+    image: opt.Image = "",
+    volume: opt.Claim = "sectorlm",
+    out: opt.OutFolder = CURRENT,
+    force: opt.Force = False,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+) -> Answer:
+    """Write the files that start training on a cluster: a Slurm script, a Kubeflow TrainJob, a SkyPilot task.
+
+    Example: sectorlm launch finance.yaml --to slurm --nodes 2 --gpus 8 --gpu h100
+    """
+    from configs.stages import open_job
+    from training.launch import Asked, write
+    from training.launch import launch as launched
+
+    job = open_job(recipe, sets, runs)
+    files = launched(job.recipe, recipe, runs, Asked(to, nodes, gpus, gpu, time, image, volume, sets))
+    written = [str(path) for path in write(files, out, force=force)]
+    return Answer({"files": written}, [f"wrote {path}" for path in written])
 
 
 # ---------------------------------------------------------------- the stages

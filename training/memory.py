@@ -135,7 +135,7 @@ class Living(TorchDispatchMode):
     """Counts the bytes of all storages that operations make while it is active, and the most there were at once."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._sizes: dict[int, int] = {}
 

@@ -7,6 +7,7 @@ as the run will have them, taken from its own schedule at even distances.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from contextlib import suppress
@@ -20,12 +21,14 @@ import torch
 from configs.errors import MemoryExhaustedError
 from configs.progress import say
 from training.batches import Batch, Rows, Schedule
+from training.memory import Living
 from training.meter import peak_memory_bytes
 from training.model import build
 
 if TYPE_CHECKING:
     from configs.job import Job
     from configs.records import Corpus
+    from training.memory import Memory
     from training.model import PackedModel
 
 WORST_STEPS = 3
@@ -65,10 +68,11 @@ class Worst:
 class Probed:
     """What was measured."""
 
-    memory_bytes: int
-    """Most that was held at once, beyond what the process had before the model."""
-    device_bytes: int
-    """The same with it: the GPU's tensors, or the resident set."""
+    tensor_bytes: int
+    """The most that tensors took at once: as the GPU's allocator counts it, or on a CPU as they were made and freed."""
+    process_bytes: int
+    """The most that was held at once beyond what there was before the model: on a CPU the growth of the resident set,
+    with the holes that the C library keeps."""
     worst_seconds_per_token: float
     seconds_per_token: float
     """Forward and backward of a micro-batch as the schedule has them."""
@@ -91,7 +95,7 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
     rows, train = Rows(job.folder.corpus, corpus), job.recipe.train
     worst = Worst.of(rows, train.micro_batch_tokens)
     gc.collect()
-    before = _held(device)
+    before = held(device)
     model, _ = build(job, device)
     optimizer = torch.optim.AdamW(model.trainable().values(), lr=train.learning_rate, fused=True)
     gc.collect()
@@ -101,8 +105,8 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
     try:
         batch = rows.batch(worst.rows).to(device)
         # Two micro-batches a step: the second finds the gradients of the first, as in a run.
-        worst_times = [bench.micro_batch(batch) for _ in range(2 * WORST_STEPS) if bench.maybe_step(2)]
-        del batch
+        worst_times = [bench.micro_batch(batch) for _ in range(2 * WORST_STEPS + 1) if bench.maybe_step(2)]
+        tensors = bench.tensors(batch) if device.type == "cpu" else 0
     except torch.OutOfMemoryError as error:
         raise MemoryExhaustedError(
             f"the worst micro-batch of {worst.tokens:,} tokens does not fit",
@@ -112,12 +116,14 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
     sampled = [rows.batch(part).to(device) for part in _spread(rows, schedule, train.micro_batch_tokens)]
     timed = [(bench.micro_batch(batch), len(batch.tokens_T)) for batch in sampled if bench.maybe_step(2)]
     bench.step()
-    held = peak.bytes()
-    looks = [rows.batch(part).to(device) for part in rows.micro_batches(list(rows.validation), train.micro_batch_tokens)]
+    most = peak.bytes() - before
+    looks = [
+        rows.batch(part).to(device) for part in rows.micro_batches(list(rows.validation), train.micro_batch_tokens)
+    ]
     looked = [(bench.look(batch), len(batch.tokens_T)) for batch in looks[:3]]
     return Probed(
-        memory_bytes=held - before,
-        device_bytes=held,
+        tensor_bytes=tensors or most,
+        process_bytes=most,
         worst_seconds_per_token=statistics.median(worst_times[2:]) / worst.tokens,
         seconds_per_token=_per_token(timed),
         optimizer_seconds=statistics.median(bench.steps[1:]),
@@ -174,6 +180,16 @@ class Bench:
         self.since = 0
         self.steps.append(self._now() - started)
 
+    def tensors(self, batch: Batch) -> int:
+        """The most bytes of tensors during a micro-batch: what stays, and what is made and freed meanwhile."""
+        kept = [value for group in self.optimizer.param_groups for value in group["params"]]
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        gradients = [value.grad for value in kept if value.grad is not None]
+        staying = [*self.model.parameters(), *gradients, *moments]
+        with Living() as living:
+            self.micro_batch(batch)
+        return living.peak + int(sum(value.numel() * value.element_size() for value in staying))
+
     def look(self, batch: Batch) -> float:
         """Seconds of one micro-batch forward, as for the held-out loss."""
         self.model.eval()
@@ -206,8 +222,8 @@ class Peak:
         return peak_memory_bytes(self.device)
 
 
-def _held(device: torch.device) -> int:
-    """Bytes held now."""
+def held(device: torch.device) -> int:
+    """Bytes that this process holds now: tensors on a GPU, the resident set elsewhere."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return _status("VmRSS") or peak_memory_bytes(device)
@@ -222,11 +238,29 @@ def _status(name: str) -> int | None:
     return None
 
 
-def figures(probed: Probed) -> dict[str, Any]:
-    """What was measured, for a table or JSON."""
-    return {
-        "memory_gb": round(probed.memory_bytes / 1e9, 3),
-        "worst_batch_tokens_per_second": round(1 / probed.worst_seconds_per_token, 1),
-        "tokens_per_second": round(1 / probed.seconds_per_token, 1),
-        "optimizer_seconds": round(probed.optimizer_seconds, 4),
+def compared(
+    probed: Probed, memory: Memory, steps: dict[str, Any], foreseen: dict[str, Any], made: tuple[Job, Corpus]
+) -> dict[str, Any]:
+    """Predicted against measured, and the hours that follow from what was measured."""
+    job, corpus = made
+    seconds = probed.run_seconds(steps["tokens"], steps["steps"])
+    looks = 1 + math.ceil(steps["steps"] / job.recipe.train.validate_every)
+    looking = looks * sum(it.tokens_validation for it in corpus.sources) * probed.validation_seconds_per_token
+    rows = {
+        "tensors, GB": (memory.total / 1e9, probed.tensor_bytes / 1e9),
+        "tokens per second": (foreseen["tokens_per_second"], steps["tokens"] / seconds),
+        "hours of training": (foreseen["hours"], seconds / 3600),
     }
+    return {
+        "compared": {name: _row(*pair) for name, pair in rows.items()},
+        "process_gb": round(probed.process_bytes / 1e9, 3),
+        "worst_batch_tokens_per_second": round(1 / probed.worst_seconds_per_token, 1),
+        "optimizer_seconds": round(probed.optimizer_seconds, 4),
+        "validation_hours": float(f"{looking / 3600:.4g}"),
+        "efficiency": round(foreseen["flops"] / seconds / (foreseen["peak_tflops"] * 1e12), 4),
+    }
+
+
+def _row(predicted: float, measured: float) -> dict[str, float]:
+    ratio = round(predicted / measured, 3)
+    return {"predicted": float(f"{predicted:.4g}"), "measured": float(f"{measured:.4g}"), "ratio": ratio}

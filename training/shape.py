@@ -160,6 +160,4 @@ class Shape:
         """FLOPs of training on `tokens`, `scored` of them supervised, in documents whose squared lengths add up to `squares`."""
         frozen, trained, head = self._matrices
         head_flops = (6 if self.causal.get_output_embeddings().weight.requires_grad else 4) * head
-        return (
-            tokens * (4 * frozen + 6 * trained) + scored * head_flops + 6 * squares * self.heads_width * self.layers
-        )
+        return tokens * (4 * frozen + 6 * trained) + scored * head_flops + 6 * squares * self.heads_width * self.layers

@@ -140,20 +140,23 @@ class Living(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and note what it made; views share the storage of what they look at."""
+        """Run the operation and note what it made; what was there before counts as nothing, and so do views of it."""
+        self._note(args, there=True)
         made = func(*args, **(kwargs or {}))
-        for value in tree_leaves(made):
-            if isinstance(value, torch.Tensor):
-                self._note(value.untyped_storage())
+        self._note(made)
         return made
 
-    def _note(self, storage: torch.UntypedStorage) -> None:
+    def _note(self, values: Any, *, there: bool = False) -> None:
+        for value in tree_leaves(values):
+            if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata not in self._sizes:
+                self._add(value.untyped_storage(), 0 if there else value.untyped_storage().nbytes())
+
+    def _add(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.now += self._sizes[key]
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, key)
+        self._sizes[key] = size
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:
         self.now -= self._sizes.pop(key)

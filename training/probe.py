@@ -188,7 +188,7 @@ class Bench:
         staying = [*self.model.parameters(), *gradients, *moments]
         with Living() as living:
             self.micro_batch(batch)
-        return living.peak + int(sum(value.numel() * value.element_size() for value in staying))
+        return int(living.peak + sum(value.numel() * value.element_size() for value in staying))
 
     def look(self, batch: Batch) -> float:
         """Seconds of one micro-batch forward, as for the held-out loss."""

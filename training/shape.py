@@ -146,15 +146,15 @@ class Shape:
             value
             for name, value in self.causal.named_parameters()
             if not value.requires_grad and value.ndim == 2 and value is not head and value is not inputs
+            if "embed" not in name and "wpe" not in name
         ]
         return float(sum(value.numel() for value in frozen))
 
     def weights(self, width: int, linear_bytes: float | None = None) -> float:
         """Bytes of all weights: trained ones in float32, frozen ones in `width` bytes, or linear ones in `linear_bytes`."""
         frozen = sum(value.numel() for value in self.causal.parameters() if not value.requires_grad)
-        if linear_bytes is None:
-            return 4 * self.trainable + width * frozen
-        return 4 * self.trainable + width * (frozen - self.linear) + linear_bytes * self.linear
+        linear = self.linear if linear_bytes is not None else 0.0
+        return float(4 * self.trainable + width * (frozen - linear) + (linear_bytes or 0.0) * linear)
 
     def flops(self, tokens: float, scored: float, squares: float) -> float:
         """FLOPs of training on `tokens`, `scored` of them supervised, in documents whose squared lengths add up to `squares`."""

@@ -138,12 +138,12 @@ def test_four_bits_are_for_frozen_linear_layers_only(tiny_base):
 
 
 def test_flops_are_what_torch_counts_in_a_real_step(tiny_base):
-    """torch counts attention without its causal half, and no gradient for the input of the first layer's projections."""
+    """torch counts no attention on a CPU, and no gradient for the input of the first layer's projections."""
     job = job_of(tiny_base)
     model, _ = build(job, torch.device("cpu"))
     with FlopCounterMode(display=False) as counted:
         (model(one_document()) / T).backward()
-    assert Shape.of(job).flops(T, T - 1, 2 * T**2) == pytest.approx(counted.get_total_flops(), rel=0.1)
+    assert Shape.of(job).flops(T, T - 1, 0) == pytest.approx(counted.get_total_flops(), rel=0.05)
 
 
 def test_what_does_not_fit_is_told_with_remedies_that_hold(tiny_base):

@@ -38,20 +38,12 @@ def test_the_worst_batch_has_the_most_tokens_that_fit(prepared):
 def test_the_probe_finds_the_memory_that_was_foreseen(prepared):
     told = sectorlm("--json", "plan", "r.yaml", "--probe", *STEPS)
     assert told.code == 0, told.err
-    made = json.loads(json.dumps(told.out)) and _json("plan", "r.yaml", "--probe", *STEPS)
+    made = json.loads(told.out)
     compared = made["probe"]["compared"]
     assert 0.85 < compared["tensors, GB"]["ratio"] < 1.15
     assert compared["hours of training"]["measured"] > 0
     assert made["fits"]["answer"] == "fits"
-    assert made["data"]["sources"]["notes"]["epochs"] == made["training"]["epochs"]
-
-
-def _json(*words):
-    from configs.stages import open_job
-    from training.plan import Asked, plan
-
-    sets = [word for word in words[3:] if "=" in word]
-    return plan(open_job(Path(words[1]), sets, Path("runs")), Asked(probe=True))
+    assert made["data"]["sources"]["notes"]["epochs"] == pytest.approx(made["training"]["epochs"], abs=0.01)
 
 
 def test_a_probe_without_a_corpus_says_what_to_do(tmp_path, tiny_base, monkeypatch):

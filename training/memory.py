@@ -89,7 +89,10 @@ class Memory:
 
 def memory_of(shape: Shape, load: Load) -> Memory:
     """The memory of one process that trains a model of this shape with this load."""
-    step = _followed(shape, load)
+    key = (load.tokens, load.scored, load.precision, load.device, load.checkpointing)
+    if key not in shape.followed:
+        shape.followed[key] = _followed(shape, load)
+    step: Step = shape.followed[key]
     trainable, share = shape.trainable, load.processes if load.sharded else 1
     weights = shape.weights(load.precision.itemsize, FOUR_BIT if load.four_bit else None)
     communication = 0.0

@@ -71,6 +71,11 @@ class Shape:
         return self.laid_out()
 
     @cached_property
+    def followed(self) -> dict[Any, Any]:
+        """Steps that were followed over this shape (training.memory), by what they depend on."""
+        return {}
+
+    @cached_property
     def total(self) -> int:
         """Parameters of the base."""
         own = [value.numel() for name, value in self.causal.named_parameters() if ".lora_" not in name]

@@ -7,7 +7,6 @@ found and how a person sees it; only `main` prints, and only `main` turns an err
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 NO_SETS: list[str] = []
 RUNS = Path("runs")
-CURRENT = Path()
 PAGES = {
     "prepare": "data_prep.prepare",
     "train": "training.train",
@@ -49,21 +47,10 @@ class Answer(NamedTuple):
 
 
 def _views(found: list[Found]) -> list[Any]:
-    """Records as a person sees them; a comparison as its report has it."""
-    from configs.records import Comparison
-    from configs.view import record_view
+    """Records as a person sees them."""
+    from eval.views import views
 
-    views: list[Any] = []
-    for it in found:
-        if isinstance(it.record, Comparison):
-            from eval.report import difference_table
-            from eval.words import cost, headline
-
-            table = difference_table([*it.record.differences, *it.record.general])
-            views += [headline(it.record), table, cost(it.record)]
-        else:
-            views.append(record_view(it))
-    return views
+    return views(found)
 
 
 # ---------------------------------------------------------------- before a run
@@ -131,8 +118,7 @@ def plan(
     from training.plan import plan as planned
     from training.rates import machine_of
 
-    asked = Asked(machine_of(gpu, gpus, price), probe)
-    sections = planned(open_job(recipe, sets, runs), asked)
+    sections = planned(open_job(recipe, sets, runs), Asked(machine_of(gpu, gpus, price), probe))
     return Answer(sections, [figures(sections)])
 
 
@@ -147,7 +133,7 @@ def launch(  # noqa: PLR0913 - every option of the verb is an argument of its fu
     time: opt.TimeLimit = "24:00:00",
     image: opt.Image = "",
     volume: opt.Claim = "sectorlm",
-    out: opt.OutFolder = CURRENT,
+    out: opt.OutFolder = Path(),
     force: opt.Force = False,
     sets: opt.Sets = NO_SETS,
     runs: opt.Runs = RUNS,
@@ -162,7 +148,7 @@ def launch(  # noqa: PLR0913 - every option of the verb is an argument of its fu
 
     job = open_job(recipe, sets, runs)
     files = launched(job.recipe, recipe, runs, Asked(to, nodes, gpus, gpu, time, image, volume, sets))
-    written = [str(path) for path in write(files, out, force=force)]
+    written = [f"{path}" for path in write(files, out, force=force)]
     return Answer({"files": written}, [f"wrote {path}" for path in written])
 
 
@@ -356,23 +342,11 @@ def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task
 # ---------------------------------------------------------------- the way in and the way out
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from configs.records import VERSION
-
-        print(f"sectorlm {VERSION}")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    version: opt.Version = False,
 ) -> None:
     """Turn a sector's documents into a domain language model, with proof."""
     if as_json or quiet:
@@ -384,6 +358,7 @@ def options(
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
     from configs.exits import get_ready, understood
+    from configs.progress import as_json, put
 
     stopped = get_ready()
     words = sys.argv[1:]
@@ -398,7 +373,7 @@ def main() -> None:
         code = found.code
         with suppress(OSError, ValueError):
             if "--json" in words:
-                _print(_json(found.as_json()))
+                put(as_json(found.as_json()))
             else:
                 print(f"sectorlm: {found}", file=sys.stderr, flush=True)
     sys.exit(code)
@@ -406,34 +381,19 @@ def main() -> None:
 
 def _answered(words: list[str]) -> int:
     """Run the verb and print what it found; typer's own exits (help, version, completion) come back as a number."""
+    from configs.progress import as_json, put
+
     answer = app(args=words, prog_name="sectorlm", standalone_mode=False)
     if answer == KEYBOARD_INTERRUPT:
         raise KeyboardInterrupt
     if isinstance(answer, Answer):
         if "--json" in words:
-            _print(_json(answer.data))
+            put(as_json(answer.data))
         else:
             from configs.view import drawn
 
-            _print("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
+            put("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
     return answer if isinstance(answer, int) else 0
-
-
-def _print(text: str) -> None:
-    """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _json(data: Any) -> str:
-    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`.
-
-    What JSON has no form for, dates and bytes of a data file and NaN, is text.
-    """
-    data = json.loads(json.dumps(data, default=str), parse_constant=str)
-    return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 
 if __name__ == "__main__":

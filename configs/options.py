@@ -14,6 +14,15 @@ def _sectors(typed: str) -> list[str]:
     return [sector for sector in SECTORS if sector.startswith(typed)]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from configs.progress import put
+        from configs.records import VERSION
+
+        put(f"sectorlm {VERSION}")
+        raise typer.Exit
+
+
 SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
 Sets = Annotated[
@@ -46,3 +55,6 @@ OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to
 Image = Annotated[str, typer.Option("--image", help="Container image with SectorLM installed.")]
 Claim = Annotated[str, typer.Option("--volume", help="Kubernetes: claim of the volume that holds recipe and runs.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]

@@ -5,6 +5,8 @@ Everything here goes to stderr, so that stdout stays what a script asked for. A 
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -30,6 +32,23 @@ def say(text: str) -> None:
     if not _quiet:
         with suppress(OSError, ValueError):
             print(text, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_json(data: Any) -> str:
+    """JSON on one line; where stdout cannot show every character, escapes stand for them instead of `?`.
+
+    What JSON has no form for, dates and bytes of a data file and NaN, is text.
+    """
+    data = json.loads(json.dumps(data, default=str), parse_constant=str)
+    return json.dumps(data, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 
 @dataclass

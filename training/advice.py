@@ -25,8 +25,9 @@ CONTEXT = 0.6e9
 SLACK = 0.05
 """Part of a GPU's tensors that caching and alignment cost on top: an assumption."""
 HOLES = 1.0
-"""Part of a CPU's tensors that glibc keeps as holes on top. Measured 0.9 to 1.4 for batches of varied sizes; 0.06 with
-MALLOC_TOP_PAD_=131072 in the environment, which costs small models up to 40 % of their speed (docs/plan.md)."""
+"""Part of a CPU's tensors that glibc keeps as holes on top, for models whose tensors are mostly above 4 MB; measured 0.8 to
+1.3 on 19M parameters, and 2 to 5 on 3M, whose total is small. 0.05 with MALLOC_TOP_PAD_=131072 in the environment, which costs
+small models up to 40 % of their speed (docs/plan.md)."""
 
 
 class Room(NamedTuple):

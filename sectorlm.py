@@ -35,21 +35,10 @@ PAGES = {
 
 
 def _views(found: list[Found]) -> list[Any]:
-    """Records as a person sees them; a comparison as its report has it."""
-    from configs.records import Comparison
-    from configs.view import record_view
+    """Records as a person sees them."""
+    from eval.views import views
 
-    views: list[Any] = []
-    for it in found:
-        if isinstance(it.record, Comparison):
-            from eval.report import difference_table
-            from eval.words import cost, headline
-
-            table = difference_table([*it.record.differences, *it.record.general])
-            views += [headline(it.record), table, cost(it.record)]
-        else:
-            views.append(record_view(it))
-    return views
+    return views(found)
 
 
 # ---------------------------------------------------------------- before a run
@@ -97,17 +86,58 @@ def check(
 
 
 @app.command()
-def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
-    """Say what a run would do: documents, tokens, steps, memory, disk, time.
+def plan(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    gpu: opt.Gpu = "",
+    gpus: opt.Gpus = 1,
+    price: opt.Price = None,
+    probe: opt.Probe = False,
+) -> Answer:
+    """Say what a run would do: tokens, steps, memory and whether it fits, hours, cost, disk.
 
-    Example: sectorlm plan finance.yaml --set train.rank=64
+    Example: sectorlm plan finance.yaml --gpu h100 --gpus 8 --price 2.5
     """
     from configs.stages import open_job
     from configs.view import figures
+    from training.plan import Asked
     from training.plan import plan as planned
+    from training.rates import machine_of
 
-    sections = planned(open_job(recipe, sets, runs))
+    sections = planned(open_job(recipe, sets, runs), Asked(machine_of(gpu, gpus, price), probe))
     return Answer(sections, [figures(sections)])
+
+
+@app.command()
+def launch(  # noqa: PLR0913 - every option of the verb is an argument of its function
+    recipe: opt.RecipeFile,
+    *,
+    to: opt.Target,
+    nodes: opt.Nodes = 1,
+    gpus: opt.GpusPerNode = 1,
+    gpu: opt.Gpu = "",
+    time: opt.TimeLimit = "24:00:00",
+    image: opt.Image = "",
+    volume: opt.Claim = "sectorlm",
+    out: opt.OutFolder = Path(),
+    force: opt.Force = False,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+) -> Answer:
+    """Write the files that start training on a cluster: a Slurm script, a Kubeflow TrainJob, a SkyPilot task.
+
+    Example: sectorlm launch finance.yaml --to slurm --nodes 2 --gpus 8 --gpu h100
+    """
+    from configs.stages import open_job
+    from training.launch import Asked, write
+    from training.launch import launch as launched
+
+    job = open_job(recipe, sets, runs)
+    files = launched(job.recipe, recipe, runs, Asked(to, nodes, gpus, gpu, time, image, volume, sets))
+    written = [f"{path}" for path in write(files, out, force=force)]
+    return Answer({"files": written}, [f"wrote {path}" for path in written])
 
 
 # ---------------------------------------------------------------- the stages
@@ -354,23 +384,11 @@ def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task
 # ---------------------------------------------------------------- the way in and the way out
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from configs.records import VERSION
-
-        print(f"sectorlm {VERSION}")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    version: opt.Version = False,
 ) -> None:
     """Turn a sector's documents into a domain language model, with proof."""
     if as_json or quiet:

@@ -113,6 +113,14 @@ class Train(Part):
         idle = [name for name, set_ in asked.items() if set_ and self.method != "lora"]
         if idle:
             raise ValueError(f"{idle[0]} is about adapters and has no effect with method: {self.method}")
+        if self.method != "lora" and any(phase.objective == "preference" for phase in self.phases):
+            raise ValueError(
+                f"a preference phase needs method: lora, got {self.method}: all weights would be held three times"
+            )
         if self.start is not None and (self.init != "zero" or self.dora):
             raise ValueError("start brings factors of its own: leave out init and dora")
+        if self.quantise != "none" and self.init == "pissa":
+            raise ValueError(
+                "init: pissa needs the base's own weights, not quantised ones: use olora, or quantise: none"
+            )
         return self

@@ -264,6 +264,23 @@ def publish(
     return _stage("publish", recipe, sets, runs, push=push)
 
 
+@app.command()
+def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt.Weights = "tokens") -> Answer:
+    """Combine the adapters of several sites, trained on the same base, into one; no data is needed.
+
+    The weighted sum of their changes is kept exactly, as stacked factors. There is no switch that averages the factors
+    instead: mean(B) mean(A) is not the mean of B A, and the answer says by how much it would be off.
+
+    Example: sectorlm merge runs/north runs/south runs/west --out runs/all/run
+    """
+    from configs.view import Found
+    from training.combine import combine, summary
+
+    record = combine(adapters, out, rank or None, weights)
+    told, lines = summary(out)
+    return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
+
+
 # ---------------------------------------------------------------- after a run
 
 

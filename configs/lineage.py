@@ -58,7 +58,7 @@ class _Walk:
         self.roots: tuple[Path, ...] = ()
         self.named: dict[str, tuple[str, str]] = {}
         with suppress(SectorLMError):  # a release that was copied elsewhere stands alone
-            self.records = {digest: found for found in records_at(root) for digest in _digests(found)}
+            self.records = {digest: found for found in _around(root) for digest in _digests(found)}
             recipe = load_recipe(root / "recipe.yaml")
             self.roots = (*roots_of(recipe, root / "recipe.yaml"), HOUSE / "configs" / "tasks")
             self.named = dict(_named(recipe, self.roots))
@@ -66,8 +66,11 @@ class _Walk:
     def record(self, found: Found) -> Step:
         """A record, whether its own files are as it vouches, and what it was made from."""
         folder = found.path.parent
-        wrong = [name for name, digest in found.record.files.items() if _digest_at(folder / name) != digest]
-        state = f"changed: {wrong[0]}" if wrong else f"matches, {len(found.record.files)} files"
+        files = found.record.files
+        wrong = [name for name, digest in files.items() if _digest_at(folder / name) != digest]
+        state = f"changed: {wrong[0]}" if wrong else f"matches, {len(files)} files"
+        if wrong and not any((folder / name).is_file() for name in files):  # a record that travelled alone
+            state = f"not here, {len(files)} files"
         steps = tuple(self.input(label, digest) for label, digest in sorted(found.record.inputs.items()))
         return Step(type(found.record).__name__, found.record.content(), state, str(found.path), steps)
 
@@ -100,6 +103,16 @@ def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str
         with suppress(SectorLMError):
             task, places = load_task(name, roots)
             found.append((f"task {task.task}", (str(places[0]), digest_json(task.model_dump(mode="json")))))
+    return found
+
+
+def _around(root: Path) -> list[Found]:
+    """The records of a run folder; of a merged run also those of its sites, the runs themselves where they lie beside it."""
+    found = records_at(root)
+    copies = [path for folder in (root, root / "run", *root.glob("*/")) for path in folder.glob("sites/*/run.json")]
+    if copies:
+        beside = [path for path in root.parent.glob("*/run/run.json") if path.parent.parent != root]
+        found += [Found(path, Run.read(path)) for path in (*copies, *beside)]
     return found
 
 

@@ -38,3 +38,9 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes th
 WeightsOnly = Annotated[
     bool, typer.Option("--weights-only", help="Go on from a checkpoint that lost its optimiser state.")
 ]
+Adapters = Annotated[
+    list[Path], typer.Argument(metavar="A B ...", help="Runs of the sites (runs/NAME, its run/ folder) or releases.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the merged run goes, such as runs/NAME/run.")]
+Rank = Annotated[int, typer.Option("--rank", min=0, help="Cut the sum to this rank and print the error; 0: exact.")]
+Weights = Annotated[str, typer.Option("--weights", help="tokens, equal, or one number for each: 0.2,0.3,0.5.")]

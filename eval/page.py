@@ -6,20 +6,19 @@ Every text passes through Jinja's autoescape; the template lies beside this file
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.datasheet import datasheet, findings
+from configs.figures import Series, curve, forest
+from configs.frame import template
 from configs.store import hashed
-from eval.figures import Series, curve, forest
 from eval.score import right
 from eval.words import NAMES, OUT_OF_HUNDRED, cost, headline, interval, p_value, shown, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jinja2 import Template
     from markupsafe import Markup
 
     from configs.records import Corpus, Difference, Made, Record, SourceLedger
@@ -35,7 +34,7 @@ def html(report: Report) -> str:
     """The whole page."""
     comparison = report.comparison
     rows = (*comparison.differences, *comparison.general)
-    return _template().render(
+    return template(Path(__file__).with_name("report.html")).render(
         comparison=comparison,
         headline=headline(comparison),
         cost=cost(comparison),
@@ -58,17 +57,6 @@ def html(report: Report) -> str:
         provenance=_provenance(report),
         settings=_settings(report),
     )
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html")
 
 
 # ---------------------------------------------------------------- numbers

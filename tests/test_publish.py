@@ -15,7 +15,7 @@ from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, GateError, PolicyError, RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
-from configs.records import Comparison, Corpus, Release
+from configs.records import Comparison, Corpus, Release, Run
 from configs.store import RunFolder
 from configs.taint import mark_tainted
 from training.attention import register
@@ -51,6 +51,14 @@ def test_merged_weights_give_the_logits_of_base_and_adapter(job, tiny_base):
     )
     torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
     assert (plain - expected).abs().max() > 0.01  # the adapter does something
+
+
+def test_the_release_has_the_record_of_its_run_without_paths_of_this_machine(job, tiny_base):
+    release, run = (Release.read(job.folder.release / "release.json"), Run.read(job.folder.release / "run.json"))
+    made = Run.read(job.folder.run / "run.json")
+    assert (run.tokens, run.base_digest, run.base) == (made.tokens, made.base_digest, "tiny-base0")
+    assert made.base == str(tiny_base) and str(tiny_base) not in (job.folder.release / "run.json").read_text("utf-8")
+    assert release.inputs["run"] == made.content() and "run.json" in release.files
 
 
 def test_the_release_states_that_it_loaded_in_a_fresh_process(job):

@@ -141,6 +141,12 @@ def _reasons(dropped: dict[str, int]) -> str:
 
 def _training(job: Job, run: Run) -> str:
     train = job.recipe.train
+    if weights := run.settings.get("merge.weights"):
+        return (
+            f"## Training\n\nThe weighted sum of {len(weights)} adapters that were trained at as many sites, each on its own "
+            f"data, which is not the data above: weights {', '.join(weights)}, {run.tokens:,} tokens in all. The records "
+            f"of the sites are named under Trace. {run.trainable_parameters:,} of {run.total_parameters:,} parameters."
+        )
     shape = f"rank {train.rank}, alpha {train.alpha:g}, " if run.method == "lora" else ""
     return (
         f"## Training\n\n{run.method}: {shape}{run.trainable_parameters:,} of {run.total_parameters:,} parameters, "

@@ -60,6 +60,7 @@ def publish(job: Job, *, push: bool = False) -> Release:
             checks = _fill(staging, job, corpus, run)
             checks["fresh process"] = _reload(staging, job, run)
             write_atomic(staging / "README.md", model_card(job, corpus, run, comparison, checks))
+            _public_run(run).write(staging / "run.json")  # with it, a release can be merged with those of other sites
             crash_point("publish.before_record")
             release = Release(
                 name=job.recipe.name,
@@ -168,6 +169,15 @@ def _public_recipe(job: Job) -> str:
     tree = job.recipe.model_dump(mode="json")
     named = {"base": public_name(job.recipe.base), "data": [public_name(folder) for folder in job.recipe.data]}
     return json.dumps(tree | named, indent=1, ensure_ascii=False)
+
+
+def _public_run(run: Run) -> Run:
+    """The record of the run without absolute paths of this machine."""
+    settings = {key: public_name(value) if isinstance(value, str) else value for key, value in run.settings.items()}
+    inputs = {label: digest for label, digest in run.inputs.items() if not label.startswith("base ")}
+    base = public_name(run.base)
+    named = {"base": base, "settings": settings, "inputs": inputs | {f"base {base}": run.base_digest}}
+    return run.model_copy(update=named)
 
 
 FRESH = """

@@ -66,6 +66,8 @@ class Course:
         objective: Objective = Supervised()
         if train.phases:
             own = rows.only(recipe.sources_of(phase))
+        if train.part is not None and own.train:
+            own = own.part(train.part, recipe.seed)
         if phase.objective == "preference":
             own, objective = PairRows(own), Preference(train.beta)
         if own.train == 0:

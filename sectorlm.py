@@ -20,6 +20,7 @@ from configs.answer import GLOBAL, Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from configs.job import Job
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -279,6 +280,43 @@ def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt
     record = combine(adapters, out, rank or None, weights)
     told, lines = summary(out)
     return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
+
+
+# ---------------------------------------------------------------- several runs
+
+
+def _trainer(recipe: Path, sets: Sequence[str]) -> Callable[[Job, list[str]], Any]:
+    """Trains one of several runs; its folder gets the recipe that makes it."""
+
+    def trained(job: Job, differing: list[str]) -> Any:
+        from configs.emit import keep_recipe
+
+        keep_recipe(job, recipe, [*sets, *differing])
+        return _page("train")(job)
+
+    return trained
+
+
+@app.command()
+def sweep(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+    """Train all combinations of the settings in `sweep:` on one corpus, and compare them; resumes where it was stopped.
+
+    Example: sectorlm sweep finance.yaml --set 'sweep={train.learning_rate: [1e-4, 2e-4], train.rank: [8, 16]}'
+    """
+    from configs.stages import open_job, working
+    from configs.view import table
+    from training.sweep import sweep as swept
+    from training.sweep import table_rows
+
+    job = open_job(recipe, sets, runs)
+    with working(job, "train", recipe, sets):
+        found = swept(job, _trainer(recipe, sets))
+    shown: list[Any] = [
+        table(f"sweep of {job.recipe.name}", table_rows(found), wide=True),
+        found.told,
+        f"page: {found.page}",
+    ]
+    return Answer(found.as_json(), [it for it in shown if it])
 
 
 # ---------------------------------------------------------------- after a run

@@ -34,7 +34,9 @@ def _setting(key: str) -> str:
     """A key of a sweep, or a ValueError that names the nearest one."""
     if key in SETTINGS:
         return key
-    hint = f"Write whole keys: `train.rank: [8, 16]`, or --set 'sweep={{{key}.rank: [8, 16]}}'." if key == "train" else ""
+    hint = (
+        f"Write whole keys: `train.rank: [8, 16]`, or --set 'sweep={{{key}.rank: [8, 16]}}'." if key == "train" else ""
+    )
     near = hint or did_you_mean(key, (*SETTINGS, *Sweep.model_fields))
     raise ValueError(f"no setting that a sweep can vary; those are the keys below train. and seed. {near}".rstrip())
 
@@ -69,7 +71,9 @@ class Sweep(Part):
                 raise ValueError(f"{key} has the value {twice[0]} twice")
         for seed in self.values.get("seed", ()):
             if type(seed) is not int or not 0 <= seed < 2**31:
-                raise ValueError(f"seed must be a whole number of at least 0 and less than 2147483648, got {shown(seed)}")
+                raise ValueError(
+                    f"seed must be a whole number of at least 0 and less than 2147483648, got {shown(seed)}"
+                )
         count = math.prod(len(values) for values in self.values.values())
         if count > MOST and self.sample is None:
             raise ValueError(f"{count:,} combinations, at most {MOST:,}: take a sample of them with `sample: 100`")
@@ -102,13 +106,13 @@ class Pilot(Part):
         return self
 
 
-def shown(value: Value) -> str:
+def shown(value: Value | list[str]) -> str:
     """A value as a person writes it, short.
 
     >>> shown(1e-4), shown(16), shown(True), shown(("q_proj", "v_proj")), shown(None)
     ('0.0001', '16', 'true', 'q_proj+v_proj', 'null')
     """
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "+".join(value)
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import options as opt  # noqa: TC001 - typer reads the annotations
+from configs import options as opt
 from configs.answer import GLOBAL, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from configs.job import Job
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -282,41 +281,34 @@ def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt
     return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
 
 
-# ---------------------------------------------------------------- several runs
-
-
-def _trainer(recipe: Path, sets: Sequence[str]) -> Callable[[Job, list[str]], Any]:
-    """Trains one of several runs; its folder gets the recipe that makes it."""
-
-    def trained(job: Job, differing: list[str]) -> Any:
-        from configs.emit import keep_recipe
-
-        keep_recipe(job, recipe, [*sets, *differing])
-        return _page("train")(job)
-
-    return trained
-
-
 @app.command()
 def sweep(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
     """Train all combinations of the settings in `sweep:` on one corpus, and compare them; resumes where it was stopped.
 
     Example: sectorlm sweep finance.yaml --set 'sweep={train.learning_rate: [1e-4, 2e-4], train.rank: [8, 16]}'
     """
+    return _several("sweep", recipe, sets, runs)
+
+
+@app.command()
+def pilot(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
+    """Train on small parts of the data, and predict what the whole run buys and how long it takes.
+
+    Example: sectorlm pilot finance.yaml --set 'pilot.parts=[0.05, 0.1, 0.25]'
+    """
+    return _several("pilot", recipe, sets, runs)
+
+
+def _several(kind: str, recipe: Path, sets: Sequence[str], runs: Path) -> Answer:
+    """Several runs on one corpus; the folder of each gets the recipe that makes it."""
+    from configs.emit import keeping_recipe
     from configs.stages import open_job, working
-    from configs.view import table
-    from training.sweep import sweep as swept
-    from training.sweep import table_rows
 
     job = open_job(recipe, sets, runs)
     with working(job, "train", recipe, sets):
-        found = swept(job, _trainer(recipe, sets))
-    shown: list[Any] = [
-        table(f"sweep of {job.recipe.name}", table_rows(found), wide=True),
-        found.told,
-        f"page: {found.page}",
-    ]
-    return Answer(found.as_json(), [it for it in shown if it])
+        work = getattr(import_module(f"training.{kind}"), kind)
+        found = work(job, keeping_recipe(_page("train"), recipe, sets))
+    return Answer(found.as_json(), found.shown())
 
 
 # ---------------------------------------------------------------- after a run
@@ -391,29 +383,7 @@ def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task
 # ---------------------------------------------------------------- the way in and the way out
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from configs.records import VERSION
-
-        print(f"sectorlm {VERSION}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Turn a sector's documents into a domain language model, with proof."""
-    if as_json or quiet:
-        from configs.progress import be_quiet
-
-        be_quiet()
+app.callback()(opt.switches)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The options that verbs of the command line share, each said once."""
+"""The options that verbs of the command line share, each said once, and the switches of all verbs."""
 
 from __future__ import annotations
 
@@ -44,3 +44,27 @@ Adapters = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the merged run goes, such as runs/NAME/run.")]
 Rank = Annotated[int, typer.Option("--rank", min=0, help="Cut the sum to this rank and print the error; 0: exact.")]
 Weights = Annotated[str, typer.Option("--weights", help="tokens, equal, or one number for each: 0.2,0.3,0.5.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from configs.records import VERSION
+
+        typer.echo(f"sectorlm {VERSION}")
+        raise typer.Exit
+
+
+def switches(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a sector's documents into a domain language model, with proof."""
+    if as_json or quiet:
+        from configs.progress import be_quiet
+
+        be_quiet()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.errors import RecipeError
 from configs.store import write_atomic
 from configs.trials import shown
+from configs.view import table
 from training.members import Member, Outcome, member, outcome, prepared, train_all
 from training.sweep_page import write_page
 
@@ -48,6 +49,10 @@ class Swept(NamedTuple):
             return "no run finished"
         words = " ".join(f"--set {shlex.quote(it)}" for it in self.sets)
         return f"best: {best.name}; in a recipe of its own: {words}\n{caution(self.outcomes)}".rstrip()
+
+    def shown(self) -> list[Any]:
+        """What a person sees: the table, the best run, and where the page is."""
+        return [table("sweep", table_rows(self), wide=True), self.told, f"page: {self.page}"]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain data."""

@@ -92,7 +92,7 @@ class Sweep(Part):
 class Pilot(Part):
     """Training on parts of the data first, to say what the whole would buy: `sectorlm pilot`."""
 
-    parts: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.05, 0.1, 0.25), min_length=2)
+    parts: tuple[float, ...] = Field(default=(0.05, 0.1, 0.25), min_length=2)
     """Parts of the training rows, each trained with a learning rate that falls over its own steps: a run that was cut
     short of a longer schedule says too little (Hoffmann et al. 2022, section 3.2 and figure A1)."""
     seeds: int = Field(default=3, ge=2, le=32)
@@ -103,6 +103,8 @@ class Pilot(Part):
     def _parts_rise(self) -> Pilot:
         if list(self.parts) != sorted(set(self.parts)):
             raise ValueError("the parts must rise: 0.05, 0.1, 0.25")
+        if self.parts[0] <= 0 or self.parts[-1] >= 1:
+            raise ValueError(f"each part must be more than 0 and less than 1, got {list(self.parts)}")
         return self
 
 

@@ -88,7 +88,7 @@ def member(job: Job, kind: str, settings: dict[str, Value], name: str = "") -> M
     return Member(name, settings, Job(recipe.model_copy(update=changed), job.roots, folder))
 
 
-def train_all(job: Job, members: Sequence[Member], train: Trained, told: Callable[[], None] = lambda: None) -> None:
+def train_all(job: Job, members: Sequence[Member], train: Trained, told: Callable[[], object] = lambda: None) -> None:
     """Train every member that is not finished; one that fails is recorded with its reason, and the next begins.
 
     `told` is called after each one, and before a wish to stop is passed on.

@@ -50,7 +50,9 @@ def predicted(
 ) -> list[Prediction]:
     """The loss after each number of tokens in `at`, from points (tokens, loss).
 
-    `repeats` are losses of runs that differ in their seed only; their spread is the noise. Randomness is derived from `seed`.
+    `repeats` are losses of runs on the smallest part that differ in their seed only; their variance is the noise there, and it
+    falls with 1 / D: a larger part is less a matter of chance. Randomness is derived from `seed`.
+
     Losses that fall by (1 + D / 1000) ** -0.5 from 4 to a floor of 2 are found again:
 
     >>> law = lambda d: 2 + 2 * (1 + d / 1000) ** -0.5
@@ -65,10 +67,11 @@ def predicted(
     exponent_G, scale_G = (it.ravel() for it in np.meshgrid(EXPONENTS, SCALES * d_P.max(), indexing="ij"))
     # Given b and D0 the law is linear in E: loss - base * g = E * (1 - g).
     g_GP = (1 + d_P / scale_G[:, None]) ** -exponent_G[:, None]
-    sums_G = ((1 - g_GP) ** 2).sum(1)
-    end_G = ((loss_P - base * g_GP) * (1 - g_GP)).sum(1) / sums_G
+    weight_P = d_P / d_P.min()
+    sums_G = (weight_P * (1 - g_GP) ** 2).sum(1)
+    end_G = (weight_P * (loss_P - base * g_GP) * (1 - g_GP)).sum(1) / sums_G
     end_G = np.clip(end_G, 0.0, HIGHEST * base)
-    missed_G = ((base * g_GP + end_G[:, None] * (1 - g_GP) - loss_P) ** 2).sum(1)
+    missed_G = (weight_P * (base * g_GP + end_G[:, None] * (1 - g_GP) - loss_P) ** 2).sum(1)
     # Gelman et al. 2013, "Bayesian Data Analysis", section 3.2: the noise is known as well as its repeats allow.
     log_G = -0.5 * (freedom + len(points) - 1) * np.log(freedom * spread + missed_G) - 0.5 * np.log(sums_G)
     weight_G = np.exp(log_G - log_G.max())
@@ -79,7 +82,8 @@ def predicted(
     found = []
     for tokens in at:
         g = (1 + tokens / scale_G[drawn]) ** -exponent_G[drawn]
-        losses = base * g + end * (1 - g) + noise * random.standard_normal(DRAWS)
+        own = noise * np.sqrt(d_P.min() / tokens)
+        losses = base * g + end * (1 - g) + own * random.standard_normal(DRAWS)
         low, value, high = np.quantile(losses, [0.05, 0.5, 0.95])
         found.append(Prediction(float(value), float(low), float(high)))
     return found

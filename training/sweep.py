@@ -115,7 +115,7 @@ def caution(outcomes: list[Outcome]) -> str:
     return (
         f"The first is the best of {len(finished)} runs on the same held-out rows, so its loss is optimistic: some of its "
         f"lead ({(second or 0) - (first or 0):.4f} nats per token on the second) is chance. No item of a task was looked "
-        "at; let `sectorlm run` with these settings, or runs with other seeds, say how good it is."
+        "at: the tasks of the recipe, and runs with other seeds, will say how good it is."
     )
 
 

@@ -16,11 +16,15 @@ from training.curves import Curves, number, read_curves, smoothed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
+
     from configs.records import Corpus
     from training.members import Outcome
 
 COLOURED = 6
 """The best so many runs have a colour and a name in the figures; the others are thin lines."""
+EDGE = 16
+"""Room on the right of a figure: runs that end alike would lie on one another there, so a line above names them."""
 CHANNELS = {"sector": "Held-out loss of the sector", "general": "Held-out loss of general text"}
 
 
@@ -50,7 +54,6 @@ def write_page(
         rows=[_row(place, one) for place, one in enumerate(outcomes)],
         failed=[one for one in outcomes if one.state == "failed"],
         held=held,
-        unnamed=len(outcomes) > COLOURED,
         coloured=COLOURED,
     )
     write_atomic(path, page)
@@ -81,13 +84,16 @@ def _style(place: int) -> str:
     return f"c{place}" if place < COLOURED else "rest"
 
 
-def _laid_over(lines: list[list[tuple[float, float]]], *, dots: bool) -> list[Series]:
-    """A curve for each run, the best on top; only those with a colour have a name."""
+def _laid_over(lines: list[list[tuple[float, float]]], levels: Sequence[Level] = (), *, dots: bool) -> Markup:
+    """A curve for each run, the best on top; what lies above all that have a colour is drawn at the upper edge."""
     series = [
-        Series(f"run {place + 1}" if place < COLOURED else "", _style(place), points, dots=dots and place < COLOURED)
+        Series(f"run {place + 1}", _style(place), points, dots=dots and place < COLOURED)
         for place, points in enumerate(lines)
     ]
-    return series[::-1]
+    most = max((y for points in lines[:COLOURED] for _, y in points), default=None)
+    if most is not None:
+        most = max(most, *(level.y for level in levels), 0.0)
+    return drawn(series[::-1], Frame("tokens", "nats per token", levels=levels, most=most, right=EDGE))
 
 
 def _held(channel: str, outcomes: Sequence[Outcome], curves: Sequence[Curves]) -> dict[str, Any] | None:
@@ -100,13 +106,13 @@ def _held(channel: str, outcomes: Sequence[Outcome], curves: Sequence[Curves]) -
     bases = [it.base_sector if channel == "sector" else it.base_general for it in outcomes]
     base = next((it for it in bases if it is not None), None)
     levels = [] if base is None else [Level(base, channel, f"base: {base:.4f}")]
-    svg = drawn(_laid_over(lines, dots=True), Frame("tokens", "nats per token", levels=levels))
+    svg = _laid_over(lines, levels, dots=True)
     return {"title": CHANNELS[channel], "svg": svg, "hint": "Dotted: the base."} if svg else None
 
 
 def _loss(curves: Sequence[Curves]) -> dict[str, Any] | None:
     """The training loss of each run, as a moving mean."""
     lines = [thinned(one.column("tokens"), smoothed(one.column("loss"))) if one.steps else [] for one in curves]
-    svg = drawn(_laid_over(lines, dots=False), Frame("tokens", "nats per token"))
+    svg = _laid_over(lines, dots=False)
     hint = "Moving means. Runs of different batches or phases do not see the same rows at the same place."
     return {"title": "Training loss", "svg": svg, "hint": hint} if svg else None

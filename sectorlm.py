@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,7 +115,9 @@ def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS
 
 def _page(stage: str) -> Callable[..., Any]:
     """The main function of a stage; imported only when the recipe is known to be right."""
-    found: Callable[..., Any] = getattr(import_module(PAGES[stage]), stage)
+    from configs.stages import load_page
+
+    found: Callable[..., Any] = getattr(load_page(PAGES[stage]), stage)
     return found
 
 

@@ -1,11 +1,14 @@
 """Three sites with disjoint documents against one that has them all: what merging their adapters keeps of central training.
 
-    python -m benchmarks.sites [RECIPE] [--by document|source] [--seeds same|own] [--rank 16] [--work FOLDER] [--set KEY=VALUE]
+    python -m benchmarks.sites [RECIPE] [--by document|source] [--seeds same|own] [--rank 16] [--rounds N]
+                               [--work FOLDER] [--set KEY=VALUE]
 
 The recipe's corpus is prepared once. Its training documents are dealt to three sites, one by one by their hash or source
 by source, and packed anew; the central side has all of them. Both train with the same recipe, so that the three sites
 together see exactly the tokens that the central side sees, each document equally often. All adapters are then measured on
-the held-out rows of the whole corpus, in float32. Without a recipe it is that of the embedded finance sample.
+the held-out rows of the whole corpus, in float32. With `--rounds N` the sites also train the same number of tokens in N
+rounds: after each the adapters are merged, cut back to the recipe's rank, and handed out as the start of the next
+(`train.start`). Without a recipe it is that of the embedded finance sample.
 """
 
 from __future__ import annotations
@@ -64,9 +67,11 @@ def main(words: Sequence[str]) -> None:
     whole = Corpus.read(job.folder.corpus / "corpus.json")
     parts = deal(job, whole, asked.by)
     everything = [document for part in parts for document in part]
-    central = trained(job, whole, "central", everything, recipe.seed)
+    central = trained(job, whole, "central", everything)
     seeds = [recipe.seed + number * (asked.seeds == "own") for number in range(len(SITES))]
-    sites = [trained(job, whole, name, part, seed) for name, part, seed in zip(SITES, parts, seeds, strict=True)]
+    sites = [
+        trained(with_seed(job, seed), whole, name, part) for name, part, seed in zip(SITES, parts, seeds, strict=True)
+    ]
     rows = Rows(work / "central" / "corpus", Corpus.read(work / "central" / "corpus" / "corpus.json"))
     table = [Measured("base", 0, 0, losses(job, rows, whole, None))]
     for name, run in zip(("central", *SITES), (central, *sites), strict=True):
@@ -82,6 +87,10 @@ def main(words: Sequence[str]) -> None:
     averaged = average(places, [run.tokens for run in sites], work / "averaged")
     tokens = sum(run.tokens for run in sites)
     table.append(Measured("factors averaged (refused)", tokens, recipe.train.rank, losses(job, rows, whole, averaged)))
+    if asked.rounds:
+        last = in_rounds(job, whole, parts, asked.rounds, central.epochs)
+        found = losses(job, rows, whole, last)
+        table.append(Measured(f"{asked.rounds} rounds, cut each time", tokens, recipe.train.rank, found))
     show(asked, job, table, told, [central, *sites])
     if not asked.work:
         shutil.rmtree(work)
@@ -94,6 +103,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--by", choices=("document", "source"), default="document")
     parser.add_argument("--seeds", choices=("same", "own"), default="same")
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--work", default="")
     parser.add_argument("--set", dest="sets", action="append", default=[])
     return parser.parse_args(words, argparse.Namespace(shown=words))
@@ -118,7 +128,14 @@ def deal(job: Job, whole: Corpus, by: str) -> list[list[tuple[int, int, int]]]:
     return parts
 
 
-def trained(job: Job, whole: Corpus, name: str, documents: list[tuple[int, int, int]], seed: int) -> Run:
+def with_seed(job: Job, seed: int, **keys: object) -> Job:
+    """The same job with another seed, and with other keys of training."""
+    train_part = job.recipe.train.model_copy(update=keys)
+    recipe = job.recipe.model_copy(update={"seed": seed, "train": train_part})
+    return Job(recipe, job.roots, job.folder)
+
+
+def trained(job: Job, whole: Corpus, name: str, documents: list[tuple[int, int, int]]) -> Run:
     """Train on these documents, packed as the preparation packs, with the held-out rows of the whole corpus."""
     folder = RunFolder(job.folder.root.parent / name)
     if not (folder.corpus / "corpus.json").is_file():
@@ -139,8 +156,22 @@ def trained(job: Job, whole: Corpus, name: str, documents: list[tuple[int, int, 
         changed = {"name": name, "rows_train": count, "files": files_of(folder.corpus)}
         changed["tokens_train"] = sum(size for _, size, _ in pieces)
         whole.model_copy(update=changed).write(folder.corpus / "corpus.json")
-    recipe = job.recipe.model_copy(update={"name": name, "seed": seed})
-    return train(Job(recipe, job.roots, folder))
+    return train(Job(job.recipe.model_copy(update={"name": name}), job.roots, folder))
+
+
+def in_rounds(job: Job, whole: Corpus, parts: Sequence[list[tuple[int, int, int]]], rounds: int, epochs: float) -> Path:
+    """The adapter after so many rounds, each of an equal part of the epochs and from the merged adapter of the last."""
+    work, rank = job.folder.root.parent, job.recipe.train.rank
+    start: Path | None = None
+    for turn in range(rounds):
+        keys = {"epochs": epochs / rounds} | ({"start": str(start), "alpha": rank} if start else {})
+        now = with_seed(job, job.recipe.seed + turn, **keys)  # each round in an order of its own
+        names = [f"{name}-{turn}" for name in SITES]
+        for name, part in zip(names, parts, strict=True):
+            trained(now, whole, name, part)
+        combine([work / name for name in names], work / f"round-{turn}" / "run", rank)
+        start = work / f"round-{turn}" / "run" / "adapter"
+    return Path(str(start))
 
 
 def losses(job: Job, rows: Rows, whole: Corpus, adapter: Path | None) -> dict[str, float]:

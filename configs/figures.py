@@ -16,7 +16,6 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FOREST_WIDTH, FOREST_HEIGHT, FOREST_EDGE = 220, 26, 8
 CURVE_WIDTH, CURVE_HEIGHT = 860, 300
 CURVE_LEFT, CURVE_RIGHT, CURVE_TOP, CURVE_BOTTOM = 52, 108, 16, 40
 POINTS = 240
@@ -27,6 +26,8 @@ SMALL = 240
 """Height below which an axis has few values."""
 NAMED = 60
 """Room on the right from which curves are named there."""
+LONGEST = 32
+"""Characters of a curve's name that are written beside it."""
 MOST_SIGNS = 40
 """Marks that have a sign; more are lines only, at most one for each unit of width."""
 
@@ -38,33 +39,6 @@ class Series(NamedTuple):
     style: str
     points: list[tuple[float, float]]
     dots: bool
-
-
-def forest(estimate: tuple[float, float, float], scale: float, verdict: str, label: str) -> Markup:
-    """One row of a forest plot: the interval as a line, the estimate as a mark, right is better.
-
-    `estimate` is value, low and high; `scale` is the value at the right edge. Better is a filled circle, worse a
-    diamond, undecided a hollow circle: the shape tells it without the colour.
-    """
-    middle, (value, low, high) = FOREST_HEIGHT / 2, estimate
-
-    def across(x: float) -> float:
-        inside = max(-1.0, min(1.0, x / scale)) if scale else 0.0
-        return FOREST_WIDTH / 2 + inside * (FOREST_WIDTH / 2 - FOREST_EDGE)
-
-    at, style = across(value), escape(verdict.partition(" ")[0])
-    marks = {
-        "better": f'<circle cx="{at:.1f}" cy="{middle}" r="5"/>',
-        "worse": f'<path d="M{at:.1f} {middle - 6}l6 6l-6 6l-6 -6z"/>',
-    }
-    mark = marks.get(verdict, f'<circle cx="{at:.1f}" cy="{middle}" r="4.5"/>')
-    return Markup(
-        f'<svg class="forest {style}" viewBox="0 0 {FOREST_WIDTH} {FOREST_HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}">'
-        f'<line class="zero" x1="{FOREST_WIDTH / 2}" x2="{FOREST_WIDTH / 2}" y1="0" y2="{FOREST_HEIGHT}"/>'
-        f'<line class="interval" x1="{across(low):.1f}" x2="{across(high):.1f}" y1="{middle}" y2="{middle}"/>'
-        f"{mark}</svg>"
-    )
 
 
 class Mark(NamedTuple):
@@ -132,6 +106,8 @@ def drawn(series: Sequence[Series], frame: Frame) -> Markup:
     series = [one for one in series if one.points]
     if not series:
         return Markup("")
+    if frame.right >= NAMED:
+        frame = frame._replace(right=max(frame.right, *(16 + _width(one.name) for one in series)))
     plane = _plane(series, frame)
     parts = [_grid(plane), _axis_names(frame), *_levels(plane), *_marks(plane)]
     ends = _apart([plane.place(*one.points[-1])[1] for one in series])
@@ -143,7 +119,9 @@ def drawn(series: Sequence[Series], frame: Frame) -> Markup:
             parts += [f'<circle class="{one.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots]
         if one.name and frame.right >= NAMED:
             x = plane.place(*one.points[-1])[0]
-            parts.append(f'<text class="name {one.style}" x="{x + 10:.1f}" y="{end + 4:.1f}">{escape(one.name)}</text>')
+            parts.append(
+                f'<text class="name {one.style}" x="{x + 10:.1f}" y="{end + 4:.1f}">{escape(one.name[:LONGEST])}</text>'
+            )
     label = f"{frame.y_name} over {frame.x_name}: " + "; ".join(
         f"{one.name} from {short(one.points[0][1])} to {short(one.points[-1][1])}" for one in series if one.name
     )
@@ -196,6 +174,11 @@ def short(number: float) -> str:
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
+
+
+def _width(name: str) -> int:
+    """About the room that a curve's name takes at 12 units a line: Chinese characters are as wide as high."""
+    return sum(12 if ord(letter) >= 0x2E80 else 7 for letter in name[:LONGEST])
 
 
 def _plane(series: Sequence[Series], frame: Frame) -> Plane:

@@ -107,13 +107,16 @@ def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str
 
 
 def _around(root: Path) -> list[Found]:
-    """The records of a run folder; of a merged run also those of its sites, the runs themselves where they lie beside it."""
-    found = records_at(root)
-    copies = [path for folder in (root, root / "run", *root.glob("*/")) for path in folder.glob("sites/*/run.json")]
-    if copies:
-        beside = [path for path in root.parent.glob("*/run/run.json") if path.parent.parent != root]
-        found += [Found(path, Run.read(path)) for path in (*copies, *beside)]
-    return found
+    """The records that may have made those of a run folder, itself last: copies that a merge took of its sites' records,
+    and the runs that lie beside it.
+    """
+    folders = (root, root / "run", *root.glob("*/"))
+    places = [path for folder in dict.fromkeys(folders) for path in folder.glob("sites/*/run.json")]
+    found = []
+    for path in (*places, *sorted(root.parent.glob("*/run/run.json"))):
+        with suppress(SectorLMError):
+            found.append(Found(path, Run.read(path)))
+    return [*found, *records_at(root)]
 
 
 def _digests(found: Found) -> set[str]:

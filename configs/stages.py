@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from configs.emit import keep_recipe
@@ -16,6 +18,7 @@ from configs.store import RunFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import ModuleType
 
 STAGES = {
     "prepare": "corpus/corpus.json",
@@ -25,6 +28,24 @@ STAGES = {
     "publish": "release/release.json",
 }
 """Stage to its record in a run folder, in working order."""
+
+
+def load_page(module: str) -> ModuleType:
+    """Import a stage's page, without looking for garbage in the meantime.
+
+    torch and transformers make some million objects that live as long as the process. Looking through them again and again
+    while they come took 0.8 of 3.9 CPU seconds until training could begin (torch 2.13, transformers 5.24); `gc.freeze`
+    spares every later look the same.
+    """
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        page = import_module(module)
+    finally:
+        gc.freeze()
+        if looking:
+            gc.enable()
+    return page
 
 
 def open_job(recipe: Path, overrides: Sequence[str], runs: Path) -> Job:

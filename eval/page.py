@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.datasheet import datasheet, findings
-from configs.figures import Series, curve, forest
+from configs.figures import Series, curve
 from configs.frame import template
 from configs.store import hashed
+from eval.forest import forest
 from eval.score import right
 from eval.words import NAMES, OUT_OF_HUNDRED, cost, headline, interval, p_value, shown, signed
 

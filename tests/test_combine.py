@@ -316,6 +316,12 @@ def test_what_stands_at_the_place_of_the_result_is_never_replaced(tmp_path, alik
     assert (tmp_path / "mine" / "letter.txt").is_file() and (alike[0] / "run" / "run.json").is_file()
 
 
+def test_sites_that_started_from_different_adapters_are_merged_with_a_note(tmp_path, tiny_base, alike, capsys):
+    record(alike[1] / "run", tiny_base, 300, inputs={"corpus": "c" * 64, "adapter runs/all/run/adapter": "d" * 64})
+    told = sectorlm("merge", *alike, "--out", tmp_path / "out")
+    assert told.code == 0 and f"note: {alike[1]} did not start from the adapter that {alike[0]}" in told.err
+
+
 # ---------------------------------------------------------------- what it is good for
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn.functional import logsigmoid
 
 from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, RecipeError
-from configs.job import Job, roots_of
-from configs.load import load_recipe
 from configs.records import Corpus
-from configs.store import HOUSE, RunFolder
-from data_prep.prepare import prepare
-from tests.recipes import lines, prose
+from tests.training_jobs import PHASES, crashed_at, made, opened
+from tests.training_jobs import weights_of as adapter
 from training.attention import register
 from training.batches import Rows
 from training.course import Course
@@ -29,49 +23,8 @@ from training.model import PackedModel, build
 from training.objective import PairRows, Preference
 from training.train import train
 
-RECIPE = """
-name: t
-sector: finance
-base: {base}
-data: [{data}]
-corpora:
-  - {{name: notes, path: notes.jsonl, text: "{{{{ body }}}}", licence: CC0-1.0}}
-  - {{name: asked, path: asked.jsonl, prompt: "{{{{ q }}}}", answer: "{{{{ a }}}}", licence: CC0-1.0}}
-  - name: liked
-    path: liked.jsonl
-    prompt: "{{{{ q }}}}"
-    chosen: "{{{{ good }}}}"
-    rejected: "{{{{ bad }}}}"
-    licence: CC0-1.0
-  - {{name: replay, path: replay.jsonl, text: "{{{{ body }}}}", licence: CC0-1.0, channel: general}}
-prepare: {{sequence_length: 192, form: plain, validation: 0.2, decontaminate: "off", rules: {{}}}}
-train:
-  {{rank: 4, alpha: 8, learning_rate: 1e-2, epochs: 1, batch_tokens: 768, precision: float32, checkpoint_every: 4}}
-evaluate: {{tasks: [finance_topics], general: []}}
-"""
-
-
-def made(folder: Path, base: Path) -> Job:
-    """24 notes, 24 questions, 24 pairs and 12 texts of replay, prepared."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "notes.jsonl").write_text(lines([{"body": prose(n, 2)} for n in range(24)]))
-    (folder / "replay.jsonl").write_text(lines([{"body": prose(n, 2)} for n in range(100, 112)]))
-    asked = [{"q": f"What is said in note {n} of the bank?", "a": prose(n + 200, 1)} for n in range(24)]
-    (folder / "asked.jsonl").write_text(lines(asked))
-    pairs = [
-        {"q": f"Is rate {n} of the bank a good rate?", "good": f"Yes, rate {n} is good.", "bad": f"No, {n} is not."}
-        for n in range(24)
-    ]
-    (folder / "liked.jsonl").write_text(lines(pairs))
-    (folder / "r.yaml").write_text(RECIPE.format(base=base, data=base.parent))
-    job = opened(folder)
-    prepare(job)
-    return job
-
-
-def opened(folder: Path, *sets: str, runs: str = "runs") -> Job:
-    recipe = load_recipe(folder / "r.yaml", sets)
-    return Job(recipe, roots_of(recipe, folder / "r.yaml"), RunFolder(folder / runs / "t"))
+if TYPE_CHECKING:
+    from configs.job import Job
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +51,6 @@ def at(corpus, tmp_path):
 def rows_of(job: Job) -> tuple[Rows, Corpus]:
     record = Corpus.read(job.folder.corpus / "corpus.json")
     return Rows(job.folder.corpus, record), record
-
-
-def adapter(job: Job) -> dict[str, torch.Tensor]:
-    return load_file(job.folder.run / "adapter" / "adapter_model.safetensors")
-
-
-PHASES = "train.phases=[{objective: text}, {objective: answers}, {objective: preference, learning_rate: 1e-3}]"
 
 
 def test_each_phase_sees_only_its_own_sources_and_replay_stays_until_preference(at):
@@ -191,8 +137,7 @@ def test_preference_training_makes_the_chosen_answers_likelier_than_the_rejected
     assert run.loss_last < 0.35
 
 
-@pytest.mark.slow
-def test_three_phases_stopped_in_the_second_and_the_third_end_with_the_weights_of_an_unbroken_run(at, tmp_path, corpus):
+def test_three_phases_stopped_in_the_second_and_the_third_end_with_the_weights_of_an_unbroken_run(at, tmp_path):
     """Killed in the second step of each: the third phase then needs the weights that it began with."""
     unbroken = at(PHASES)
     train(unbroken)
@@ -201,16 +146,9 @@ def test_three_phases_stopped_in_the_second_and_the_third_end_with_the_weights_o
     begins = [line["step"] for line in steps if line.get("event") == "phase"]
     assert len(begins) == 2
     (tmp_path / "runs" / "t" / "run").rename(tmp_path / "unbroken")
-    code = (
-        "import sys; from pathlib import Path; from tests.test_phases import opened; from training.train import train\n"
-        "train(opened(Path(sys.argv[1]), sys.argv[2], 'train.checkpoint_every=1', runs=sys.argv[3]))"
-    )
     resumed = 0
     for dies_in in (begins[0] + 1, begins[1] + 1):
-        command = [sys.executable, "-c", code, str(corpus), PHASES, str(tmp_path / "runs")]
-        environment = os.environ | {"SECTORLM_CRASH_AT": f"train.step:{dies_in - resumed}", "PYTHONPATH": str(HOUSE)}
-        died = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=False)
-        assert died.returncode == 137, died.stderr
+        crashed_at(f"train.step:{dies_in - resumed}", lambda: train(at(PHASES, "train.checkpoint_every=1")))
         resumed = dies_in - 1
     run = train(at(PHASES))
     assert (run.steps, run.segments) == (max(line["step"] for line in steps), 3)
@@ -258,7 +196,7 @@ def test_a_run_goes_on_from_an_earlier_adapter_and_refuses_another_shape(at, tmp
     train(first)
     (tmp_path / "runs" / "t" / "run").rename(tmp_path / "earlier")
     run = train(at(f"train.start={tmp_path / 'earlier'}", "train.max_steps=1"))
-    assert f"adapter {tmp_path / 'earlier'}" in run.inputs
+    assert "adapter to start from" in run.inputs
     earlier = json.loads((tmp_path / "earlier" / "run.json").read_text())
     assert run.curve[0].losses["sector"] == pytest.approx(earlier["curve"][-1]["losses"]["sector"], abs=1e-5)
     with pytest.raises(RecipeError, match="another shape") as refused:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from configs.figures import Series, curve, forest, short, ticks
+from configs.figures import Series, curve, short, ticks
 from configs.records import Comparison, Difference, made_by
 from configs.sample import Piece
 from configs.store import RunFolder
 from eval.compare import compare
+from eval.forest import forest
 from eval.report import difference_table, gather, html
 from eval.words import cost, headline, interval, p_value, shown, signed
 from tests.test_compare import choice, corpus, job, pair, passages

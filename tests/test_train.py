@@ -3,108 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from configs.base import load_weights
-from configs.errors import DataError, DivergedError, RecipeError, StoppedError
-from configs.job import Job
-from configs.recipe import Recipe
-from configs.records import Corpus, Made, Run, SourceLedger
-from configs.store import HOUSE, RunFolder, files_of
-from training.attention import buckets, register
+from configs.errors import DataError, RecipeError
+from configs.records import Run
+from configs.store import HOUSE
+from tests.training_jobs import (
+    checkpoint_of,
+    crashed_at,
+    equal,
+    make_job,
+    metrics_of,
+    poisoned,
+    rewrite_state,
+    rows_with,
+    stop_at,
+    weights_of,
+    with_weights,
+    write_corpus,
+)
+from training.attention import register
 from training.batches import Rows, Schedule
 from training.model import PackedModel
 from training.optimizer import learning_rate
 from training.train import train
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-LENGTHS = (5, 9, 12, 3, 30, 7, 16, 11, 21, 14, 6, 26)  # tokens of 12 documents; all fit rows of 32
-
-
-def write_corpus(folder: Path) -> Corpus:
-    """12 documents of random tokens, packed by hand into 8 training rows and 2 validation rows of 32."""
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(3, 300, sum(LENGTHS)).astype("uint16")
-    supervised = np.ones(len(tokens), np.uint8)
-    supervised[:20] = 0
-    starts = np.concatenate([[0], np.cumsum(LENGTHS)])[:-1]
-    placed = [(0, 0), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (3, 6), (4, 7), (5, 8), (6, 9), (8, 10), (9, 11)]
-    placed.append((7, 2))  # document 2 a second time
-    placed.sort()
-    rows = [(row, int(starts[doc]), LENGTHS[doc], 0 if row != 9 else 1) for row, doc in placed]
-    folder.mkdir(parents=True)
-    tokens.tofile(folder / "tokens.bin")
-    supervised.tofile(folder / "supervised.bin")
-    np.save(folder / "segments.npy", np.array(rows, np.int64))
-    made = Made(sectorlm="0", code="0", packages={}, python="3", machine="", finished="", seconds=0)
-    record = Corpus(
-        name="t",
-        settings={},
-        inputs={},
-        files=files_of(folder),
-        made=made,
-        sector="finance",
-        tokenizer="",
-        vocabulary=320,
-        token_dtype="uint16",
-        sequence_length=32,
-        sources=(
-            SourceLedger(name="a", channel="sector", licence="CC0-1.0"),
-            SourceLedger(name="b", channel="general", licence="CC0-1.0"),
-        ),
-        documents=12,
-        tokens=len(tokens),
-        rows_train=8,
-        rows_validation=2,
-        tokens_train=0,
-        supervised_train=0,
-        padding_train=0.0,
-    )
-    record.write(folder / "corpus.json")
-    return record
-
-
-def make_job(root: Path, base: Path, **train_settings) -> Job:
-    settings = {
-        "epochs": 3.0,
-        "batch_tokens": 64,
-        "micro_batch_tokens": 64,
-        "learning_rate": 1e-2,
-        "checkpoint_every": 3,
-    }
-    settings["precision"] = "float32"
-    recipe = Recipe.model_validate_json(
-        json.dumps(
-            {
-                "name": "t",
-                "sector": "finance",
-                "base": str(base),
-                "corpora": [{"name": "a", "path": "a.txt", "licence": "CC0-1.0", "text": "{{text}}"}],
-                "train": settings | {"validate_every": 4} | train_settings,
-                "evaluate": {"tasks": ["finance_topics"]},
-            }
-        )
-    )
-    job = Job(recipe, (root, HOUSE), RunFolder(root / "runs" / "t"))
-    if not job.folder.corpus.exists():
-        write_corpus(job.folder.corpus)
-    return job
-
-
-def weights_of(job: Job) -> dict[str, torch.Tensor]:
-    return load_file(job.folder.run / "adapter" / "adapter_model.safetensors")
 
 
 def test_packed_loss_equals_the_loss_of_each_document_alone_to_1e_5(tmp_path, tiny_base):
@@ -122,10 +51,6 @@ def test_packed_loss_equals_the_loss_of_each_document_alone_to_1e_5(tmp_path, ti
                 logits = plain(ids, use_cache=False).logits[0, :-1]
             alone += float(cross_entropy(logits[wanted], ids[0, 1:][wanted], reduction="sum"))
     assert packed == pytest.approx(alone, rel=1e-5)
-
-
-def test_documents_of_4_5_and_100_tokens_are_attended_in_two_buckets():
-    assert [tuple(index.shape) for index, _ in buckets((4, 100, 5))] == [(2, 5), (1, 100)]
 
 
 def test_a_batch_shape_met_first_in_validation_can_be_trained_on_afterwards(tmp_path, tiny_base):
@@ -182,35 +107,36 @@ def test_micro_batches_of_32_and_of_64_tokens_give_the_same_weights_to_1e_5(tmp_
         torch.testing.assert_close(weights_of(two)[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "point", ["train.step:5", "train.checkpoint:2", "store.before_rename:2", "train.before_record"]
+    "point",
+    [
+        "train.step:5",
+        "train.checkpoint:2",
+        "store.before_rename:2",
+        "store.between_renames:3",
+        "train.before_save",
+        "train.before_record",
+    ],
 )
-def test_a_run_killed_at_any_point_ends_bit_for_bit_like_an_unbroken_one(tmp_path, tiny_base, point):
-    unbroken, killed = (
-        make_job(tmp_path / "a", tiny_base, dropout=0.1),
-        make_job(tmp_path / "b", tiny_base, dropout=0.1),
-    )
-    train(unbroken)
-    (tmp_path / "recipe.json").write_text(killed.recipe.model_dump_json())
-    code = (
-        "import sys; from pathlib import Path; from configs.job import Job; from configs.recipe import Recipe\n"
-        "from configs.store import HOUSE, RunFolder; from training.train import train\n"
-        "root = Path(sys.argv[1]); recipe = Recipe.model_validate_json(Path(sys.argv[2]).read_bytes())\n"
-        "train(Job(recipe, (root, HOUSE), RunFolder(root / 'runs' / 't')))"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "b"), str(tmp_path / "recipe.json")]
-    died = subprocess.run(
-        command, cwd=HOUSE, env=os.environ | {"SECTORLM_CRASH_AT": point}, capture_output=True, check=False
-    )
-    assert died.returncode == 137, died.stderr.decode()
+def test_a_run_killed_at_any_point_ends_bit_for_bit_like_an_unbroken_one(tmp_path, tiny_base, point, unbroken):
+    """With dropout, two micro-batches a step, and 12 steps over 3 epochs of 8 rows."""
+    killed = make_job(tmp_path, tiny_base, **KILLED)
+    crashed_at(point, lambda: train(killed))
     assert not (killed.folder.run / "run.json").exists()
     resumed = train(killed)
-    assert resumed.steps == 12
-    for name, value in weights_of(unbroken).items():
-        assert torch.equal(weights_of(killed)[name], value)
-    steps = [json.loads(line) for line in (killed.folder.run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in steps if "loss" in line] == list(range(1, 13))
+    assert (resumed.steps, resumed.segments) == (12, 2)
+    assert equal(weights_of(killed), weights_of(unbroken))
+    assert [line["step"] for line in metrics_of(killed) if "loss" in line] == list(range(1, 13))
+
+
+KILLED = {"dropout": 0.1, "micro_batch_tokens": 32}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, tiny_base):
+    job = make_job(tmp_path_factory.mktemp("unbroken"), tiny_base, **KILLED)
+    train(job)
+    return job
 
 
 def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_is_used(tmp_path, tiny_base, capsys):
@@ -224,27 +150,6 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_is_used(tmp_path
     said = capsys.readouterr().err
     assert "checkpoint step-000006 is damaged" in said
     assert "resuming at step 3 of 12" in said
-
-
-def stop_at(job: Job, step: int) -> None:
-    """Train in this process and send it SIGTERM when metrics.jsonl reaches `step`."""
-    from training.meter import Meter
-
-    class Stopper(Meter):
-        def write(self, **figures):
-            super().write(**figures)
-            if figures.get("step") == step and "loss" in figures:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    import training.train as page
-
-    original, page.Meter = page.Meter, Stopper
-    try:
-        with pytest.raises(StoppedError) as stopped:
-            train(job)
-    finally:
-        page.Meter = original
-    assert stopped.value.code == 143
 
 
 def test_sigterm_writes_a_checkpoint_and_the_same_command_resumes(tmp_path, tiny_base, capsys):
@@ -281,39 +186,10 @@ def test_a_flipped_byte_in_the_corpus_is_found_before_training(tmp_path, tiny_ba
         train(job)
 
 
-def with_weights(base: Path, folder: Path, change) -> Path:
-    """A copy of a base whose embedding and head are apart, after `change` to its weights by name."""
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(base)
-    config = model.config
-    config.tie_word_embeddings = False
-    apart = type(model)(config)
-    apart.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        change(apart)
-    apart.save_pretrained(folder)
-    for file in base.glob("tokenizer*"):
-        (folder / file.name).write_bytes(file.read_bytes())
-    return folder
-
-
-def rows_with(job: Job, token: int) -> list[int]:
-    """Training rows of the corpus that hold a token."""
-    rows = Rows(job.folder.corpus, Corpus.read(job.folder.corpus / "corpus.json"))
-    return [row for row in range(rows.train) if token in rows.batch([row]).tokens_T]
-
-
-def poisoned(base: Path, folder: Path, *tokens: int) -> Path:
-    """A base that gives NaN wherever one of these tokens is read."""
-    ids = torch.tensor(tokens)
-    return with_weights(base, folder, lambda it: it.get_input_embeddings().weight.index_fill_(0, ids, float("nan")))
-
-
-def test_weights_that_give_nan_stop_the_run_after_three_steps_and_no_record_is_written(tmp_path, tiny_base):
+def test_a_base_whose_weights_give_nan_is_refused_before_the_first_step(tmp_path, tiny_base):
     broken = with_weights(tiny_base, tmp_path / "broken", lambda it: it.model.norm.weight[0].fill_(float("nan")))
-    job = make_job(tmp_path, broken, checkpoint_every=100)
-    with pytest.raises(DivergedError, match="3 steps in a row"):
+    job = make_job(tmp_path, broken)
+    with pytest.raises(DataError, match="not finite"):
         train(job)
     assert not (job.folder.run / "run.json").exists()
 
@@ -361,10 +237,7 @@ def test_metrics_hold_each_look_once_although_the_run_was_stopped_between_look_a
 def test_other_packages_than_before_a_stop_are_named(tmp_path, tiny_base, capsys):
     job = make_job(tmp_path, tiny_base)
     stop_at(job, step=3)
-    state = job.folder.run / "checkpoints" / "step-000003" / "state.json"
-    content = json.loads(state.read_text())
-    content["state"]["made"][-1]["packages"]["torch"] = "1.0"
-    state.write_text(json.dumps(content))
+    rewrite_state(checkpoint_of(job, 3), lambda it: it["state"]["made"][-1]["packages"].update(torch="1.0"))
     train(job)
     assert "other packages than before the stop, so numbers may differ: torch 1.0 -> " in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from configs.tuning import Train
 
 
+TENSORS = ("tokens_T", "positions_T", "bounds", "scored_S", "target_S")
+
+
 @dataclass(frozen=True)
 class Batch:
     """A packed micro-batch: documents side by side, positions counted from each document's start."""
@@ -39,12 +42,14 @@ class Batch:
     """Positions whose hidden state predicts a supervised token."""
     target_S: torch.Tensor
     """Those tokens."""
-    rows: tuple[int, ...]
+    rows: tuple[int, ...] = ()
+    longest: int = 0
+    """Tokens of the longest document; kept beside `bounds`, which may lie on a GPU that one must not wait for."""
 
     def unlearnt(self) -> Batch:
         """The same tokens with nothing to learn from them."""
         nothing = self.target_S[:0]
-        return Batch(self.tokens_T, self.positions_T, self.bounds, nothing, nothing, self.rows)
+        return replace(self, scored_S=nothing, target_S=nothing)
 
     def documents(self) -> torch.Tensor:
         """The number of the document that each supervised position belongs to, int64 [S]."""
@@ -52,8 +57,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        tokens_T, positions_T, bounds = self.tokens_T.to(device), self.positions_T.to(device), self.bounds.to(device)
-        return Batch(tokens_T, positions_T, bounds, self.scored_S.to(device), self.target_S.to(device), self.rows)
+        there = {name: getattr(self, name).to(device, non_blocking=True) for name in TENSORS}
+        return replace(self, **there)
 
 
 class Rows:
@@ -176,6 +181,7 @@ def packed(documents: Sequence[tuple[np.ndarray, np.ndarray]], rows: Sequence[in
         torch.from_numpy(target - 1),
         torch.from_numpy(tokens[target]),
         rows=tuple(rows),
+        longest=int(lengths.max()),
     )
 
 

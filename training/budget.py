@@ -45,11 +45,13 @@ class Budget:
         base = float(curve[0]["losses"]["general"])
         return losses["general"] / base - 1
 
+    def _keeps(self, point: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a look is within the budget; a loss that is not a number never is."""
+        return self.limit is not None and self.spent(point["losses"], curve) <= self.limit
+
     def best(self, curve: Sequence[Mapping[str, Any]]) -> int | None:
         """The step with the lowest sector loss among the looks within the budget; the base itself does not count."""
-        if self.limit is None:
-            return None
-        within = [point for point in curve[1:] if self.spent(point["losses"], curve) <= self.limit]
+        within = [point for point in curve[1:] if self._keeps(point, curve)]
         found = min(within, key=lambda point: (point["losses"]["sector"], point["step"]), default=None)
         return None if found is None else int(found["step"])
 
@@ -57,7 +59,7 @@ class Budget:
         """Whether the last looks were all beyond the budget."""
         if self.limit is None or len(curve) <= PATIENCE:
             return False
-        return all(self.spent(point["losses"], curve) > self.limit for point in curve[-PATIENCE:])
+        return not any(self._keeps(point, curve) for point in curve[-PATIENCE:])
 
     def refuse(self, curve: Sequence[Mapping[str, Any]]) -> None:
         """Refuse a run that was never within its budget.

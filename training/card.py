@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from configs.job import Job
     from configs.records import Comparison, Corpus, Difference, Run, SourceLedger
+    from configs.tuning import Train
 
 
 def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, checks: dict[str, str]) -> str:
@@ -147,13 +148,35 @@ def _training(job: Job, run: Run) -> str:
             f"data, which is not the data above: weights {', '.join(weights)}, {run.tokens:,} tokens in all. The records "
             f"of the sites are named under Trace. {run.trainable_parameters:,} of {run.total_parameters:,} parameters."
         )
-    shape = f"rank {train.rank}, alpha {train.alpha:g}, " if run.method == "lora" else ""
-    return (
-        f"## Training\n\n{run.method}: {shape}{run.trainable_parameters:,} of {run.total_parameters:,} parameters, "
-        f"{run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning rate {train.learning_rate:g}, "
-        f"seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
+    lines = [
+        f"## Training\n\n{run.method}: {_shape(train) if run.method == 'lora' else ''}{run.trainable_parameters:,} of "
+        f"{run.total_parameters:,} parameters, {run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning "
+        f"rate {train.learning_rate:g}, seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
         f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}."
-    )
+    ]
+    if train.phases:
+        lines.append(f"Phases, one after another: {', '.join(phase.objective for phase in train.phases)}.")
+    if train.start is not None:
+        lines.append("It went on from an earlier adapter, which is named under Trace.")
+    if train.max_general_loss_increase is not None:
+        early = ", where the run stopped early" if run.stopped_early else ""
+        lines.append(
+            f"Forgetting budget: the held-out loss of general text may rise by {100 * train.max_general_loss_increase:g} %; "
+            f"these are the weights of step {run.best_step}, the best within it{early}."
+        )
+    return " ".join(lines)
+
+
+def _shape(train: Train) -> str:
+    """Rank, alpha, and what differs from plain LoRA."""
+    kinds = {
+        "rslora": train.rslora,
+        "dora": train.dora,
+        "LoRA+": train.lora_plus != 1,
+        "4-bit base": train.quantise != "none",
+    }
+    more = [name for name, there in kinds.items() if there] + ([train.init] if train.init != "zero" else [])
+    return f"rank {train.rank}, alpha {train.alpha:g}, {''.join(f'{name}, ' for name in more)}"
 
 
 def _safety(sector: str) -> str:

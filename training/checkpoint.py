@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from configs.errors import DataError, RecipeError, StorageError
 from configs.progress import say
 from configs.records import packages
-from configs.store import crash_point, files_of, remove_folder, staged, verify_files, write_atomic
+from configs.store import crash_point, digest_json, files_of, remove_folder, staged, verify_files, write_atomic
 from training.world import whole
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 KEPT = 2
 """Checkpoints on disk: the newest, and one before it in case the newest is damaged."""
+DAMAGED = "damaged-"
+"""Stands before the name of a checkpoint that was found damaged."""
 
 
 @dataclass
@@ -54,7 +57,7 @@ class State:
     loss_first: float | None = None
     loss_last: float = float("nan")
     recent: list[float] = field(default_factory=list)
-    """The last losses that were applied."""
+    """The last finite losses of this phase."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     made: list[dict[str, Any]] = field(default_factory=list)
     """For each segment the step it began at and the packages it had."""
@@ -99,11 +102,19 @@ def save(
             save_file(before, staging / "reference.safetensors")
         crash_point("train.checkpoint")
         _sign(staging, {"state": vars(state), "made_from": origin.settled, "free": origin.free})
+    _prune(folder)
+
+
+def _prune(folder: Path) -> None:
+    """Remove all but the last checkpoints, and the best weights that none of them would go on with."""
     for old in _by_step(folder)[:-KEPT]:
         remove_folder(old)
-    best = best_of(state)
+    wanted = set()
+    for path in _by_step(folder):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            wanted.add(best_of(State(**_read(path)["state"])))
     for old in folder.glob("best-*"):
-        if best is not None and old.name != f"best-{best:06d}":
+        if old.name not in {_best_name(step) for step in wanted if step is not None}:
             remove_folder(old)
 
 
@@ -112,19 +123,37 @@ def best_of(state: State) -> int | None:
     return next((int(point["step"]) for point in reversed(state.curve) if point.get("best")), None)
 
 
+def _best_name(step: int) -> str:
+    return f"best-{step:06d}"
+
+
 def save_best(folder: Path, model: PackedModel, state: State, *, writes: bool = True) -> None:
     """Keep the weights of this look as the best so far. Earlier ones go when a checkpoint knows of this one."""
     trainable = {name: whole(value) for name, value in model.trainable().items()}
     if not writes:
         return
     _refuse_full_disk(folder, list(trainable.values()))
-    with staged(folder / f"best-{state.step:06d}") as staging:
+    with staged(folder / _best_name(state.step)) as staging:
         save_file(trainable, staging / "weights.safetensors")
         _sign(staging, {"step": state.step})
 
 
 def _sign(staging: Path, content: dict[str, Any]) -> None:
-    write_atomic(staging / "state.json", json.dumps(content | {"files": files_of(staging)}, indent=1))
+    """Write state.json: `content`, the sha256 of each file beside it, and that of all this."""
+    content = content | {"files": files_of(staging)}
+    write_atomic(staging / "state.json", json.dumps(content | {"sha256": digest_json(content)}, indent=1))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of state.json.
+
+    Raises:
+        DataError: it is not what was signed.
+    """
+    content: dict[str, Any] = json.loads((path / "state.json").read_text("utf-8"))
+    if content.pop("sha256", None) != digest_json(content):
+        raise DataError("bytes differ from its own sha256", where=str(path / "state.json"))
+    return content
 
 
 def _refuse_full_disk(folder: Path, tensors: list[torch.Tensor]) -> None:
@@ -134,87 +163,135 @@ def _refuse_full_disk(folder: Path, tensors: list[torch.Tensor]) -> None:
     free = shutil.disk_usage(there).free
     if free < needed:
         raise StorageError(
-            f"a checkpoint needs {(needed - free) / 1e9:.2g} GB more than the {free / 1e9:.2g} GB that are free",
+            f"a checkpoint of {_size(needed)} needs {_size(needed - free)} more than the {_size(free)} that are free",
             where=str(folder),
             hint="Free some space there and run the same command again: the last checkpoint is intact.",
         )
+
+
+def _size(count: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> _size(81_234), _size(1_240_000_000)
+    ('0.081 MB', '1.2 GB')
+    """
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:.2g} MB"
 
 
 def load_best(folder: Path, model: PackedModel, step: int) -> None:
     """Bring the model to the weights of the best look.
 
     Raises:
-        DataError: they are damaged.
+        DataError: they were damaged since the run was begun or resumed, which looks at them.
     """
-    path = folder / f"best-{step:06d}"
+    path = folder / _best_name(step)
     try:
-        verify_files(path, json.loads((path / "state.json").read_text("utf-8"))["files"])
-    except (OSError, ValueError, KeyError) as error:
+        verify_files(path, _read(path)["files"])
+    except (OSError, ValueError, KeyError, DataError) as error:
         raise DataError(
-            "the best weights are damaged", where=str(path), hint=f"Delete {folder}: train again."
+            f"the best weights are damaged ({_reason(error)})",
+            where=str(path),
+            hint=f"Delete {folder} and run the same command again: it trains anew.",
         ) from error
     _put(load_file(path / "weights.safetensors"), model, path)
 
 
-def load_newest(
-    folder: Path,
-    model: PackedModel,
-    optimizer: torch.optim.Optimizer,
-    origin: Origin,
-    *,
-    weights_only: bool = False,
-) -> tuple[State, dict[str, torch.Tensor] | None] | None:
-    """Bring model and optimiser to the newest checkpoint whose bytes are what its state says; None if there is none.
+def newest_good(folder: Path, origin: Origin, *, weights_only: bool = False, steady: bool = False) -> Path | None:
+    """The newest checkpoint whose bytes are what its state says; None if there is none.
 
-    Returns the state and, in a preference phase, the reference. A damaged checkpoint is moved aside as
-    `damaged-step-NNNNNN` and named. With `weights_only` one whose optimiser state alone is lost will do: the moments begin
-    anew, so the run no longer ends like an unbroken one.
+    A damaged one is moved aside as `damaged-step-NNNNNN` and named, so one process alone must ask. With `weights_only` one
+    whose optimiser state alone is lost will do, also if it was moved aside before. `steady`: for setting a run back, which
+    only weights can serve that the last step had moved.
 
     Raises:
         RecipeError: the checkpoints were made from another recipe, corpus or base.
     """
-    for path in reversed(_by_step(folder)):
+    found = _by_step(folder, damaged=weights_only)
+    for path in reversed(found):
         try:
-            content = json.loads((path / "state.json").read_text("utf-8"))
-            files = dict(content["files"])
-            if weights_only:
-                files.pop("optimizer.safetensors", None)
-            verify_files(path, files)
-            state = State(**content["state"])
+            content = _verified(path, weights_only=weights_only)
         except (DataError, OSError, ValueError, KeyError, TypeError) as error:
             _set_aside(path, error)
             continue
         _refuse_other_recipe(content["made_from"], origin.settled, folder)
-        _tell_changes(content.get("free", {}), origin.free, state)
-        _put(load_file(path / "weights.safetensors"), model, path)
-        if weights_only:
-            say(f"  going on from the weights of {path.name} alone: the optimiser begins anew")
-        else:
-            _put_moments(load_file(path / "optimizer.safetensors"), model, optimizer)
-        kept = path / "reference.safetensors"
-        return state, load_file(kept) if kept.is_file() else None
+        if steady and content["state"]["in_a_row"]:
+            continue
+        if not steady:
+            _tell_changes(content["free"], origin.free, State(**content["state"]))
+        return path
+    if found and not steady:
+        say("  no good checkpoint is left: the run begins anew")
     return None
 
 
+def _verified(path: Path, *, weights_only: bool) -> dict[str, Any]:
+    """The content of a checkpoint's state whose files are whole, and the best weights that it counts on."""
+    content = _read(path)
+    files = dict(content["files"])
+    if weights_only:
+        files.pop("optimizer.safetensors", None)
+    verify_files(path, files)
+    best = best_of(State(**content["state"]))
+    if best is not None:
+        kept = path.with_name(_best_name(best))
+        verify_files(kept, _read(kept)["files"])
+    return content
+
+
+def load(
+    path: Path, model: PackedModel, optimizer: torch.optim.Optimizer, *, weights_only: bool = False
+) -> tuple[State, dict[str, torch.Tensor]]:
+    """Bring model and optimiser to a checkpoint that `newest_good` found.
+
+    Returns the state and, in a preference phase, the reference, else nothing. With `weights_only` the moments begin anew,
+    so the run no longer ends like an unbroken one.
+    """
+    _put(load_file(path / "weights.safetensors"), model, path)
+    if weights_only:
+        say(f"  going on from the weights of {path.name} alone: the optimiser begins anew")
+        optimizer.state.clear()
+    else:
+        _put_moments(load_file(path / "optimizer.safetensors"), model, optimizer)
+    kept = path / "reference.safetensors"
+    return State(**_read(path)["state"]), load_file(kept) if kept.is_file() else {}
+
+
 def _set_aside(path: Path, error: Exception) -> None:
-    aside = path.with_name(f"damaged-{path.name}")
-    if path.exists():  # several processes may find the same damage
-        remove_folder(aside)
-        path.rename(aside)
-    reason = str(error).splitlines()[0]
-    say(f"  checkpoint {path.name} is damaged ({reason}); moved to {aside.name}, trying the one before")
+    """Move a damaged checkpoint out of the way, and say what is left of it."""
+    if path.name.startswith(DAMAGED):
+        return
+    told = (
+        f"  checkpoint {path.name} is damaged ({_reason(error)}); moved to {DAMAGED}{path.name}, trying the one before"
+    )
+    with suppress(DataError, OSError, ValueError, KeyError, TypeError):
+        _verified(path, weights_only=True)
+        told += "; its weights are whole: --weights-only would go on from them"
+    aside = path.with_name(f"{DAMAGED}{path.name}")
+    remove_folder(aside)
+    path.rename(aside)
+    say(told)
 
 
-def _by_step(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _by_step(folder: Path, *, damaged: bool = False) -> list[Path]:
+    """The checkpoints in `folder`, oldest first; with those that were moved aside if `damaged`."""
+    steps = {}
+    for prefix in (DAMAGED, "") if damaged else ("",):
+        for path in folder.glob(f"{prefix}step-*"):
+            number = path.name.removeprefix(f"{prefix}step-")
+            if number.isdecimal():  # a copy that a person made is none of ours
+                steps[path] = int(number)
+    return sorted(steps, key=steps.__getitem__)
 
 
 def _tell_changes(before: dict[str, Any], now: dict[str, Any], state: State) -> None:
-    """What differs from before the stop and may: settings that change what is seen, and versions of packages."""
+    """Say what differs from before the stop and may: settings that are free, and versions of packages."""
     changed = [f"{key} {before[key]} -> {now[key]}" for key in now if key in before and before[key] != now[key]]
     if changed:
-        say(f"  changed since the stop, without effect on what is learnt: {', '.join(changed)}")
+        say(f"  changed since the stop, which may be: {', '.join(changed)}")
     old, new = (state.made[-1]["packages"] if state.made else {}), packages()
     differing = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old and old.get(name) != new[name]]
     if differing:
@@ -247,7 +324,11 @@ def _moments(trainable: dict[str, torch.nn.Parameter], optimizer: torch.optim.Op
 def _put(values: dict[str, torch.Tensor], model: PackedModel, path: Path) -> None:
     trainable = model.trainable()
     if values.keys() != trainable.keys():
-        raise DataError("the checkpoint holds other parameters than this model trains", where=str(path))
+        raise DataError(
+            "the checkpoint holds other parameters than this model trains",
+            where=str(path),
+            hint=f"Other packages name them otherwise: go back to those, or delete {path.parent} to start afresh.",
+        )
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(like(values[name], parameter))
@@ -256,11 +337,12 @@ def _put(values: dict[str, torch.Tensor], model: PackedModel, path: Path) -> Non
 def _put_moments(values: dict[str, torch.Tensor], model: PackedModel, optimizer: torch.optim.Optimizer) -> None:
     optimizer.state.clear()
     trainable = model.trainable()
+    # AdamW counts its steps on the CPU, but where it is fused beside the parameters, as its moments always are.
+    fused = any(group.get("fused") for group in optimizer.param_groups)
     for full_name, value in values.items():
         name, _, key = full_name.rpartition(":")
         parameter = trainable[name]
-        # AdamW counts steps on the CPU; the moments live beside their parameter.
-        optimizer.state[parameter][key] = value if key == "step" else like(value, parameter)
+        optimizer.state[parameter][key] = value if key == "step" and not fused else like(value, parameter)
 
 
 def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,7 @@ from training.sites import (
     read_site,
     refuse_different,
     shares,
+    tell_different_starts,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def combine(places: Sequence[Path], out: Path, rank: int | None = None, weights:
     started = time.monotonic()
     sites = [read_site(place) for place in places]
     refuse_different(sites)
+    tell_different_starts(sites)
     parts = shares(weights, sites)
     settings = _common(sites) | {"merge.rank": rank, "merge.weights": [str(part) for part in parts]}
     inputs = {f"site {number}: {site.run.name}": site.run.content() for number, site in enumerate(sites, 1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from configs.errors import DataError
+from configs.errors import DataError, RecipeError
 from configs.tuning import Phase
 from training.batches import Schedule, derived_seed, epochs_of
 from training.objective import Objective, PairRows, Preference, Supervised
@@ -69,6 +69,12 @@ class Course:
         if train.part is not None and own.train:
             own = own.part(train.part, recipe.seed)
         if phase.objective == "preference":
+            if train.method != "lora":  # the loss gives the gradient of a trained head for even weights only
+                raise RecipeError(
+                    f"a preference phase needs adapters, and the method is {train.method}",
+                    where=f"train.phases[{number}]",
+                    hint="Leave the phase out here, and train it as a run of its own (method: lora) on this run's model.",
+                )
             own, objective = PairRows(own), Preference(train.beta)
         if own.train == 0:
             where = f"train.phases[{number}]" if train.phases else str(rows.folder)

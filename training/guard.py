@@ -74,14 +74,15 @@ class Guard:
         """What becomes of a step: only `apply` moves the weights, and `spike` where spikes are only reported.
 
         `state.in_a_row` and `state.recent` are brought up to date: they survive a stop, so that a resumed run judges alike.
+        A spike is remembered even if it is not applied: medians bear it, and losses that stay high are the new level once
+        they are half of what is remembered, so that a run is never skipped to its end.
         """
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             state.in_a_row += 1
             return "rewind" if state.in_a_row % PATIENCE == 0 else "not finite"
         state.in_a_row = 0
         spike = is_spike(loss, state.recent)
-        if not (spike and self.on_spike == "skip"):
-            state.recent = [*state.recent, loss][-REMEMBERED:]
+        state.recent = [*state.recent, loss][-REMEMBERED:]
         return "spike" if spike else "apply"
 
     def applies(self, verdict: Verdict) -> bool:
@@ -107,12 +108,11 @@ class Guard:
         self.asked_by = number
         say(f"  stopping after this step{' (once more to stop at once)' if self.alone else ''}")
 
-    def stop(self, step: int) -> StoppedError:
-        """The error that ends an interrupted run, after its checkpoint was written."""
-        name = signal.Signals(self.asked_by).name
+    def stop(self, step: int, number: int) -> StoppedError:
+        """The error that ends a run interrupted by a signal, after its checkpoint was written."""
         return StoppedError(
-            f"stopped by {name} after step {step}; the checkpoint is complete",
-            signal_number=self.asked_by,
+            f"stopped by {signal.Signals(number).name} after step {step}; the checkpoint is complete",
+            signal_number=number,
             hint="Do the same again to resume.",
         )
 

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from configs.errors import DivergedError, MemoryExhaustedError
+from configs.errors import DivergedError
 from configs.progress import say
 from configs.store import crash_point
 from training import checkpoint
 from training.adapters import begun
-from training.batches import Rows, derived_seed
+from training.batches import Rows
 from training.budget import Budget
 from training.checkpoint import Origin, State
 from training.course import Course
+from training.gradients import gradients
 from training.guard import REWINDS, Guard, release_memory, shown
 from training.held_out import look_at
 from training.meter import Taken
@@ -37,12 +38,9 @@ if TYPE_CHECKING:
 
     from configs.job import Job
     from configs.records import Corpus
-    from training.batches import Batch
     from training.course import At
+    from training.guard import Verdict
     from training.meter import Meter
-
-NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
-"""How torch's RuntimeErrors say that there is no memory left."""
 
 
 @dataclass
@@ -101,22 +99,28 @@ class Loop:
         return self.job.recipe.train.parallel == "fsdp"
 
     @property
+    def micro_batch_tokens(self) -> int:
+        """Tokens of one forward pass: the recipe's, or fewer where memory ran out."""
+        asked = self.job.recipe.train.micro_batch_tokens
+        return min(asked, self.state.micro_batch_tokens or asked)
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.job.folder.run / "checkpoints"
 
-    def restore(self, *, weights_only: bool = False) -> bool:
-        """Go to the newest good checkpoint; False if there is none."""
-        found = checkpoint.load_newest(
-            self.checkpoints, self.model, self.optimizer, self.origin, weights_only=weights_only
-        )
-        self.world.wait()  # a damaged one is moved aside by whoever comes first
+    def restore(self, *, weights_only: bool = False, steady: bool = False) -> bool:
+        """Go to the newest good checkpoint, with `steady` one whose last step was applied; False if there is none."""
+        found = None
+        if self.world.is_main:
+            found = checkpoint.newest_good(self.checkpoints, self.origin, weights_only=weights_only, steady=steady)
+        found = self.world.same(found)
         if found is None:
             return False
-        self.state, reference = found
-        at = self.course.at(min(self.state.step, self.course.steps - 1))
-        if reference is not None:
+        self.state, reference = checkpoint.load(found, self.model, self.optimizer, weights_only=weights_only)
+        if reference:
             now = self.model.trainable()
+            at = self.course.at(min(self.state.step, self.course.steps - 1))
             at.stretch.objective.begin({name: checkpoint.like(it, now[name]) for name, it in reference.items()})
         return True
 
@@ -127,11 +131,12 @@ class Loop:
         state, started = self.state, time.monotonic()
         at = self.course.at(state.step)
         if at.begins and at.stretch.number:
-            self.optimizer.state.clear()  # another objective: old moments would pull the old way
+            self.optimizer.state.clear()  # another objective: old moments would pull the old way,
+            state.recent = []  # and its losses are of another size
             meter.event(state.step + 1, "phase", message=f"phase {at.stretch.name} begins")
         if at.begins:
             at.stretch.objective.begin(self.model.trainable())
-        mean, tokens = self._gradients(at, meter)
+        mean, tokens = gradients(self, at, meter)
         norm = self._clipped()
         verdict = self.guard.judge(mean, norm, state)
         rate = self.course.rate(at)
@@ -154,59 +159,6 @@ class Loop:
         if verdict != "apply":
             self._refused(verdict, at, mean, norm, meter)
 
-    def _gradients(self, at: At, meter: Meter) -> tuple[float, int]:
-        """Mean loss of the step, and its tokens; where memory runs out, again with half the micro-batch."""
-        while True:
-            try:
-                return self._accumulated(at)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_for_memory(error):
-                    raise
-                self.optimizer.zero_grad(set_to_none=True)
-                self._halve(at, meter, error)
-
-    def _accumulated(self, at: At) -> tuple[float, int]:
-        """Gradients of this process' rows, micro-batch by micro-batch, then added up over the processes."""
-        model, objective, rows = self.model.train(), at.stretch.objective, at.stretch.rows
-        torch.manual_seed(derived_seed(self.job.recipe.seed, "dropout", self.state.step))
-        weight = max(1, objective.weight(rows, at.rows))
-        scale = self.world.size if self.is_parted else 1  # parted gradients are averaged
-        loss = torch.zeros((), device=self.world.device)
-        tokens = 0
-        for batch in self._batches(rows, at.rows):
-            summed = objective.loss(model, batch)
-            (summed * scale / weight).backward()
-            if len(batch.target_S):
-                loss += summed.detach().float()
-                tokens += len(batch.tokens_T)
-        if not self.is_parted:
-            self.world.add_up(self._filled_gradients())
-        total, tokens_all = self.world.sums(float(loss), tokens)
-        return total / weight, int(tokens_all)
-
-    def _batches(self, rows: Rows, picked: list[int]) -> list[Batch]:
-        """This process' micro-batches of a step. Processes take the rows in turn.
-
-        With parted weights all have as many, or they would wait for one another forever: the missing ones learn nothing.
-        """
-        size, most = self.world.size, self.micro_batch_tokens
-        shares = [rows.micro_batches(picked[rank::size], most) for rank in range(size)]
-        own = [rows.batch(part).to(self.world.device) for part in shares[self.world.rank]]
-        if self.is_parted:
-            spare = rows.batch(picked[:1]).unlearnt().to(self.world.device)
-            own += [spare] * (max(map(len, shares)) - len(own))
-        return own
-
-    def _filled_gradients(self) -> list[torch.Tensor]:
-        """The gradients of all trained parameters; a process without rows has zeros."""
-        found = []
-        for value in self.model.trainable().values():
-            if value.grad is None and self.world.size > 1:
-                value.grad = torch.zeros_like(value)
-            if value.grad is not None:
-                found.append(value.grad)
-        return found
-
     def _clipped(self) -> float:
         """The norm of the gradient, before it is clipped to `train.clip`."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.trainable().values(), self.job.recipe.train.clip)
@@ -215,43 +167,14 @@ class Loop:
 
     # ---------------------------------------------------------------- when a step goes wrong
 
-    @property
-    def micro_batch_tokens(self) -> int:
-        """Tokens of one forward pass: the recipe's, or what memory allows."""
-        return self.state.micro_batch_tokens or self.job.recipe.train.micro_batch_tokens
-
-    def _halve(self, at: At, meter: Meter, error: BaseException) -> None:
-        """Go on with half the micro-batch and the same global batch.
-
-        Raises:
-            MemoryExhaustedError: it is a single row already, or several processes would have to agree.
-        """
-        longest = int(at.stretch.rows.length.max())
-        if self.micro_batch_tokens <= longest or self.world.size > 1:
-            raise MemoryExhaustedError(
-                f"a micro-batch of {min(self.micro_batch_tokens, longest):,} tokens does not fit into memory",
-                where="train.micro_batch_tokens",
-                hint="Set train.checkpoint_activations: on, shorten prepare.sequence_length, or take a smaller base "
-                "(or train.quantise: nf4); with several processes halve train.micro_batch_tokens.",
-            ) from error
-        if self.world.device.type == "cuda":
-            torch.cuda.empty_cache()
-        before = self.micro_batch_tokens
-        self.state.micro_batch_tokens = max(longest, before // 2)
-        told = (
-            f"out of memory: micro-batches of {self.state.micro_batch_tokens:,} tokens instead of {before:,}, same step"
-        )
-        say(f"  step {self.state.step + 1}: {told}")
-        meter.event(self.state.step + 1, "micro-batch halved", message=told)
-
-    def _refused(self, verdict: str, at: At, loss: float, norm: float, meter: Meter) -> None:
+    def _refused(self, verdict: Verdict, at: At, loss: float, norm: float, meter: Meter) -> None:
         """Tell of a step that was not applied, or of a spike; set the run back after several.
 
         Raises:
             DivergedError: setting back did not help, or there is nothing to go back to.
         """
         state = self.state
-        done = "applied" if self.guard.applies(verdict) else "not applied"  # type: ignore[arg-type]
+        done = "applied" if self.guard.applies(verdict) else "not applied"
         told = f"loss {loss:.6g}, gradient norm {norm:.6g}: {done} (rows {shown(at.rows)})"
         say(f"  step {state.step}: {'loss spike, ' if verdict == 'spike' else ''}{told}")
         state.spikes += verdict == "spike"
@@ -259,15 +182,18 @@ class Loop:
         if verdict != "rewind":
             return
         reached = State(**vars(state))
-        if state.rewinds >= REWINDS or not self.restore():
+        if state.rewinds >= REWINDS or not self.restore(steady=True):
+            kept = "is kept" if any(self.checkpoints.glob("step-*")) else "would have been kept, and there was none yet"
             raise DivergedError(
                 f"{state.in_a_row} steps in a row had no finite loss or gradient (the last was step {state.step}, "
                 f"rows {shown(at.rows)})",
-                hint="Lower train.learning_rate, or look at the rows with `sectorlm show CORPUS --rows`. "
-                "The last good checkpoint is kept.",
+                hint="Lower train.learning_rate (as a run of another name: --set name=OTHER), or look at the rows with "
+                f"`sectorlm show CORPUS --rows`. The last good checkpoint {kept}.",
             )
         # The weights go back; the data goes on, or the same rows would come again.
         told = f"weights set back to those of step {self.state.step}; the data goes on"
+        if self.state.step <= at.stretch.first:
+            self.optimizer.state.clear()  # the moments are those of the phase before
         reached.rewinds += 1
         self.state = reached
         say(f"  step {reached.step}: {told}")
@@ -294,11 +220,18 @@ class Loop:
             return False
         return True
 
-    def keep(self) -> None:
-        """Write a checkpoint every `checkpoint_every` steps, and when asked to stop."""
+    def keep(self, *, due: bool = True) -> None:
+        """Write a checkpoint every `checkpoint_every` steps, and when any process was asked to stop: all do at the same step.
+
+        In the midst of steps that were not applied none is due: the one before is what the run would be set back to.
+
+        Raises:
+            StoppedError: asked to stop; the checkpoint is written.
+        """
         state = self.state
-        asked = self._asked()
-        if asked or state.step % self.job.recipe.train.checkpoint_every == 0:
+        asked = self.world.most(self.guard.asked_by)
+        due = due and state.step % self.job.recipe.train.checkpoint_every == 0 and not state.in_a_row
+        if due or asked:
             at = self.course.at(min(state.step, self.course.steps - 1))
             checkpoint.save(
                 self.checkpoints,
@@ -310,12 +243,7 @@ class Loop:
                 writes=self.world.is_main,
             )
         if asked:
-            raise self.guard.stop(state.step)
-
-    def _asked(self) -> bool:
-        """Whether any process was asked to stop: all stop at the same step."""
-        self.guard.asked_by = self.world.most(self.guard.asked_by)
-        return bool(self.guard.asked_by)
+            raise self.guard.stop(state.step, asked)
 
     def rehearse(self, meter: Meter) -> None:
         """On a GPU, go through the fullest micro-batch once, so that memory fails in minute one and not in hour nine.
@@ -327,11 +255,5 @@ class Loop:
         at = self.course.at(self.state.step)
         fullest = sorted(range(at.stretch.rows.train), key=lambda row: -int(at.stretch.rows.length[row]))
         count = max(1, self.world.size * self.micro_batch_tokens // int(at.stretch.rows.length[fullest[0]]))
-        self._gradients(at._replace(rows=fullest[:count]), meter)
+        gradients(self, at._replace(rows=fullest[:count]), meter)
         self.optimizer.zero_grad(set_to_none=True)
-
-
-def _is_for_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(word in str(error).lower() for word in NO_MEMORY)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from configs.store import storage_error, write_atomic
+from training.page import refresh_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,8 +42,8 @@ class Taken(NamedTuple):
 class Meter:
     """Appends to metrics.jsonl; after a stop, lines that the resumed state does not know are left out."""
 
-    def __init__(self, path: Path, state: State, bar: Track, trackers: Trackers | None = None) -> None:
-        self.path, self.bar, self.trackers = path, bar, trackers
+    def __init__(self, path: Path, title: str, state: State, bar: Track, trackers: Trackers | None = None) -> None:
+        self.path, self.title, self.bar, self.trackers = path, title, bar, trackers
         looked = {point["step"] for point in state.curve}
         lines = [(line, json.loads(line)) for line in _lines(path)] if state.step else []
         kept = [
@@ -96,6 +97,7 @@ class Meter:
         if point.get("best"):
             figures["best"] = True
         self.write(step=point["step"], tokens=point["tokens"], **figures)
+        refresh_page(self.path.parent, self.title)
 
     def event(self, step: int, event: str, **more: Any) -> None:
         """The line of something out of the ordinary; told once, however often a stopped run comes by."""
@@ -112,6 +114,9 @@ class Silent(Meter):
 
     def write(self, **figures: Any) -> None:
         """Nothing: the main process writes."""
+
+    def look(self, point: Mapping[str, Any], budget: Budget, curve: Sequence[Mapping[str, Any]]) -> None:
+        """Nothing: the main process draws."""
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,9 @@ from configs.errors import DataError, RecipeError
 from training.adapters import start_folder, with_adapters
 from training.attention import register
 from training.batches import Batch, derived_seed
-from training.loss import cross_entropies, logit_factors
+from training.families import prove
+from training.lora import quicken
+from training.loss import cross_entropies, logit_factors, output_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,14 +38,21 @@ class PackedModel(torch.nn.Module):
         self.causal = causal
         self.precision = precision
         self.scale, self.softcap = logit_factors(causal.config)
+        quicken(causal)
 
     def forward(self, batch: Batch, *, each: bool = False) -> torch.Tensor:
-        """The cross-entropy of the batch's supervised positions: summed, a float32 scalar, or with `each` float32 [S]."""
-        device = batch.tokens_T.device.type
-        mixed = torch.autocast(device, self.precision) if self.precision != torch.float32 else contextlib.nullcontext()
-        with mixed:
-            longest = int((batch.bounds[1:] - batch.bounds[:-1]).max())
-            hidden_1TE = self.causal.base_model(
+        """The cross-entropy of the batch's supervised positions: summed, a float32 scalar, or with `each` float32 [S].
+
+        A mixture of experts' auxiliary loss is not added: it balances a router in training, and differs by micro-batch.
+        """
+        loss_S = self.losses(self.hidden(batch), batch)
+        return loss_S if each else loss_S.sum()
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """The last hidden states [T, E], before the output head."""
+        longest = batch.longest or int((batch.bounds[1:] - batch.bounds[:-1]).max())
+        with self.mixed():
+            hidden_1TE: torch.Tensor = self.causal.base_model(
                 input_ids=batch.tokens_T[None],
                 position_ids=batch.positions_T[None],
                 use_cache=False,
@@ -52,12 +61,22 @@ class PackedModel(torch.nn.Module):
                 max_length_q=longest,
                 max_length_k=longest,
             ).last_hidden_state
-            hidden_SE = hidden_1TE[0].index_select(0, batch.scored_S)
-            if self.precision != torch.float32:
-                hidden_SE = hidden_SE.to(self.precision)
-            head_VE = self.causal.get_output_embeddings().weight
-            loss_S = cross_entropies(hidden_SE, head_VE, batch.target_S, scale=self.scale, softcap=self.softcap)
-            return loss_S if each else loss_S.sum()
+        return hidden_1TE[0]
+
+    def losses(self, hidden_TE: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The cross-entropy of hidden states at each of the batch's supervised positions, float32 [S]."""
+        hidden_SE = hidden_TE.index_select(0, batch.scored_S)
+        if self.precision != torch.float32:
+            hidden_SE = hidden_SE.to(self.precision)
+        head_VE, bias_V = output_head(self.causal)
+        factors: dict[str, Any] = {"scale": self.scale, "softcap": self.softcap}
+        return cross_entropies(hidden_SE, head_VE, batch.target_S, bias_V=bias_V, **factors)
+
+    def mixed(self) -> Any:
+        """The context in which matrix products have the model's precision."""
+        if self.precision == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.causal.device.type, self.precision)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that the optimiser moves, by name."""
@@ -69,7 +88,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
 
     Raises:
         DataError: the base, or the adapter to start from, cannot be read.
-        RecipeError: the method does not fit the base.
+        RecipeError: the method does not fit the base, or packing does not fit its family.
         StorageError: the base is to be quantised, and what that needs is not installed.
     """
     train, seed = job.recipe.train, job.recipe.seed
@@ -92,9 +111,11 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
             parameter.data = parameter.data.to(torch.float32)
         elif parameter.dtype.is_floating_point:  # those in four bits are bytes
             parameter.data = parameter.data.to(precision)
+    model = PackedModel(causal, precision).to(device)
+    prove(model)
     if keeps_no_activations(train, device):
         causal.gradient_checkpointing_enable({"use_reentrant": False})
-    return PackedModel(causal, precision).to(device), wrapper
+    return model, wrapper
 
 
 def keeps_no_activations(train: Train, device: torch.device) -> bool:

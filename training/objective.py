@@ -78,9 +78,11 @@ class Preference:
         now = model.trainable()
         kept = {name: value.detach().clone() for name, value in now.items()}
         _put(now, self.reference or kept)
-        with torch.no_grad():
-            expected_N = by_document(model(batch, each=True), batch)
-        _put(now, kept)
+        try:
+            with torch.no_grad():
+                expected_N = by_document(model(batch, each=True), batch)
+        finally:  # also where memory ran out, since the step is then tried again
+            _put(now, kept)
         gained_N = expected_N - by_document(model(batch, each=True), batch)  # log p - log r
         margin_P = self.beta * (gained_N[0::2] - gained_N[1::2])
         return -logsigmoid(margin_P).sum()

@@ -59,7 +59,7 @@ def publish(job: Job, *, push: bool = False) -> Release:
         with staged(job.folder.release) as staging:
             checks = _fill(staging, job, corpus, run)
             checks["fresh process"] = _reload(staging, job, run)
-            write_atomic(staging / "README.md", model_card(job, corpus, run, comparison, checks))
+            write_atomic(staging / "README.md", model_card(job, corpus, _public_run(run), comparison, checks))
             _public_run(run).write(staging / "run.json")  # with it, a release can be merged with those of other sites
             crash_point("publish.before_record")
             release = Release(
@@ -174,10 +174,11 @@ def _public_recipe(job: Job) -> str:
 def _public_run(run: Run) -> Run:
     """The record of the run without absolute paths of this machine."""
     settings = {key: public_name(value) if isinstance(value, str) else value for key, value in run.settings.items()}
-    inputs = {label: digest for label, digest in run.inputs.items() if not label.startswith("base ")}
-    base = public_name(run.base)
-    named = {"base": base, "settings": settings, "inputs": inputs | {f"base {base}": run.base_digest}}
-    return run.model_copy(update=named)
+    inputs = {}
+    for label, digest in run.inputs.items():
+        kind, _, place = label.partition(" ")
+        inputs[f"{kind} {public_name(place)}" if kind in ("base", "adapter") else label] = digest
+    return run.model_copy(update={"base": public_name(run.base), "settings": settings, "inputs": inputs})
 
 
 FRESH = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from configs.errors import DataError, PolicyError, RecipeError
+from configs.progress import say
 from configs.records import Release, Run
 from configs.store import verify_files
 from configs.taint import taint_of, taint_told
@@ -147,6 +148,14 @@ def refuse_different(sites: Sequence[Site]) -> None:
         raise RecipeError(
             told, where="merge", hint="Train every site on the same base with the same method and modules."
         )
+
+
+def tell_different_starts(sites: Sequence[Site]) -> None:
+    """Say where sites began with different adapters: their sum is exact, but it is no round of averaging."""
+    starts = [{digest for label, digest in site.run.inputs.items() if label.startswith("adapter ")} for site in sites]
+    for site, start in zip(sites, starts, strict=True):
+        if start != starts[0]:
+            say(f"  note: {site.place} did not start from the adapter that {sites[0].place} started from (train.start)")
 
 
 def _what_matters(site: Site) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from configs.base import base_digest, base_folder, load_tokenizer
-from configs.errors import DivergedError
+from configs.base import base_digest, base_folder, load_tokenizer, tokenizer_digest
+from configs.errors import DataError, DivergedError
 from configs.progress import be_quiet, say, track
 from configs.records import Corpus, CurvePoint, Run, flat, made_by, packages, stale
 from configs.store import crash_point, digest_file, digest_folder, files_of, remove_folder, staged, verify_files
@@ -16,18 +17,25 @@ from training.checkpoint import Origin
 from training.loop import Loop
 from training.meter import Meter, Silent, peak_memory_bytes
 from training.model import check_fits
+from training.page import write_page
 from training.trackers import Trackers
 from training.world import World, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
 
     from configs.job import Job
+    from configs.progress import Track
 
-FREE = ("train.validate_every", "train.checkpoint_every", "train.probes", "train.probe_items", "train.trackers")
+SEEN = ("train.validate_every", "train.checkpoint_every", "train.probes", "train.probe_items", "train.trackers")
 """Settings that change what is seen of a run and not what is learnt, unless a budget chooses among what is seen."""
+FITTED = ("train.micro_batch_tokens", "train.checkpoint_activations", "train.parallel")
+"""Settings that fit a run to a machine: its weights differ by rounding at the most (and by what dropout draws)."""
+FREE = SEEN + FITTED
+"""Settings that may change at a stop, and that make no finished run anew."""
 
 
 def train(job: Job, *, weights_only: bool = False) -> Run:
@@ -54,16 +62,17 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
     check_fits(job, corpus.sequence_length)
-    loop = Loop.begin(job, corpus, origin, world, weights_only=weights_only)
-    meter = _train(loop)
-    crash_point("train.before_save")
-    record = _finish(loop, inputs, started)
-    if world.is_main:
-        record.write(job.folder.run / "run.json")
-        remove_folder(loop.checkpoints)
-    if meter.trackers is not None:
-        meter.trackers.close()
-    world.wait()
+    _refuse_other_tokenizer(job, corpus)
+    with world.together():
+        loop = Loop.begin(job, corpus, origin, world, weights_only=weights_only)
+        _train(loop)
+        crash_point("train.before_save")
+        record = _finish(loop, inputs, started)
+        if world.is_main:
+            record.write(job.folder.run / "run.json")
+            remove_folder(loop.checkpoints)
+            say(f"  curves: {write_page(job.folder.run, job.recipe.name)}")
+        world.wait()
     return record
 
 
@@ -77,8 +86,20 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     inputs = {"corpus": corpus.content(), f"base {recipe.base}": base_digest(folder)}
     start = start_folder(job)
     if start is not None:
-        inputs[f"adapter {recipe.train.start}"] = start_digest(start)
+        inputs["adapter to start from"] = start_digest(start)
     return Origin(settings | inputs, free), inputs
+
+
+def _refuse_other_tokenizer(job: Job, corpus: Corpus) -> None:
+    """Refuse tokens that the base's tokenizer, or its chat template, would not have made."""
+    folder = base_folder(job.recipe.base, job.roots, weights=False)
+    now = tokenizer_digest(folder)
+    if corpus.tokenizer not in ("", now):
+        raise DataError(
+            f"the corpus was made with another tokenizer or chat template ({corpus.tokenizer[:12]}, now {now[:12]})",
+            where=str(folder),
+            hint="Run `sectorlm prepare` again, or bring the tokenizer's files back.",
+        )
 
 
 def _is_kept(job: Job, origin: Origin, inputs: dict[str, str]) -> bool:
@@ -89,23 +110,16 @@ def _is_kept(job: Job, origin: Origin, inputs: dict[str, str]) -> bool:
     settings = {key: value for key, value in origin.settled.items() if key not in inputs}
     reasons = stale(done, job.folder.run, settings, inputs)
     say(f"train again: {'; '.join(reasons)}" if reasons else "train: unchanged, kept")
-    if reasons:
-        remove_folder(job.folder.run)
+    # Checkpoints stay where a stop came between the record and their removal.
+    remove_folder(job.folder.run if reasons else job.folder.run / "checkpoints")
     return not reasons
 
 
-def _train(loop: Loop) -> Meter:
+def _train(loop: Loop) -> None:
     """Steps and looks until the course, or the forgetting budget, is at its end."""
-    state, folder, steps = loop.state, loop.job.folder.run, loop.course.steps
-    with loop.guard.watching(), track("train", steps, "steps") as bar:
+    state, steps = loop.state, loop.course.steps
+    with loop.guard.watching(), track("train", steps, "steps") as bar, _meter(loop, bar) as meter:
         bar.resume(state.step)
-        meter: Meter = Silent(bar)
-        if loop.world.is_main:
-            names = loop.job.recipe.train.trackers
-            trackers = (
-                Trackers(names, loop.job.recipe.name, folder / "trackers", loop.origin.settled) if names else None
-            )
-            meter = Meter(folder / "metrics.jsonl", state, bar, trackers)
         if state.step:
             state.segments += 1
             say(f"  resuming at step {state.step} of {steps}")
@@ -115,9 +129,21 @@ def _train(loop: Loop) -> Meter:
         while loop.look(meter) and loop.state.step < steps:
             loop.step(meter)
             loop.keep()
-        if loop.guard.asked_by:  # during that last look
-            loop.keep()
-    return meter
+        loop.keep(due=False)  # asked to stop during that last look
+
+
+@contextmanager
+def _meter(loop: Loop, bar: Track) -> Iterator[Meter]:
+    """The meter of this process; its trackers are told of the end, however it comes."""
+    if not loop.world.is_main:
+        yield Silent(bar)
+        return
+    folder, recipe = loop.job.folder.run, loop.job.recipe
+    trackers = Trackers(recipe.train.trackers, recipe.name, folder / "trackers", loop.origin.settled)
+    try:
+        yield Meter(folder / "metrics.jsonl", recipe.name, loop.state, bar, trackers)
+    finally:
+        trackers.close()
 
 
 def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:

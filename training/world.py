@@ -8,6 +8,7 @@ frozen and trained weights are parted among the processes instead (torch's `full
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ from configs.errors import StorageError
 from configs.spread import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from training.model import PackedModel
+
+LOST = ("connection closed", "connection reset", "connection refused", "broken pipe", "nccl", "timed out")
+"""How gloo's and NCCL's RuntimeErrors say that another process does not answer."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,22 @@ class World:
         torch.distributed.broadcast_object_list(told, src=0)
         return told[0]
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Say plainly that another process of the run is gone, in whichever call to it that shows.
+
+        Raises:
+            StorageError: the connection to another process broke.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(word in str(error).lower() for word in LOST):
+                raise
+            raise StorageError(
+                "another process of this run has ended", hint="Its own message says why. The same command resumes."
+            ) from error
+
     def wait(self) -> None:
         """Until everybody is here."""
         if self.size > 1:
@@ -129,7 +149,9 @@ def shard(model: PackedModel, world: World) -> None:
     kinds = model.causal._no_split_modules or ()
     layers = [module for module in model.causal.modules() if type(module).__name__ in kinds]
     for module in (*layers, model):  # the head is read in the loss, inside of the outermost forward pass
-        fully_shard(module, mesh=mesh)
+        # Parted again after every pass, also the outermost: else what is written to the parts between two passes, as a
+        # preference phase does, would not reach the second.
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
         if not isinstance(module, FSDPModule):
             raise StorageError(f"{type(module).__name__} was not parted among the processes", where="train.parallel")
     left = [name for name, value in model.named_parameters() if not isinstance(value, DTensor)]

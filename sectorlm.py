@@ -303,11 +303,11 @@ def pilot(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
 def _several(kind: str, recipe: Path, sets: Sequence[str], runs: Path) -> Answer:
     """Several runs on one corpus; the folder of each gets the recipe that makes it."""
     from configs.emit import keeping_recipe
-    from configs.stages import open_job, working
+    from configs.stages import load_page, open_job, working
 
     job = open_job(recipe, sets, runs)
     with working(job, "train", recipe, sets):
-        work = getattr(import_module(f"training.{kind}"), kind)
+        work = getattr(load_page(f"training.{kind}"), kind)
         found = work(job, keeping_recipe(_page("train"), recipe, sets))
     return Answer(found.as_json(), found.shown())
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import options as opt  # noqa: TC001 - typer reads the annotations
+from configs import options as opt
 from configs.answer import GLOBAL, Answer
+from training import verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
-NO_SETS: list[str] = []
-RUNS = Path("runs")
+NO_SETS, RUNS = opt.NO_SETS, opt.RUNS
 PAGES = {
     "prepare": "data_prep.prepare",
     "train": "training.train",
@@ -85,60 +85,7 @@ def check(
     return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])
 
 
-@app.command()
-def plan(
-    recipe: opt.RecipeFile,
-    *,
-    sets: opt.Sets = NO_SETS,
-    runs: opt.Runs = RUNS,
-    gpu: opt.Gpu = "",
-    gpus: opt.Gpus = 1,
-    price: opt.Price = None,
-    probe: opt.Probe = False,
-) -> Answer:
-    """Say what a run would do: tokens, steps, memory and whether it fits, hours, cost, disk.
-
-    Example: sectorlm plan finance.yaml --gpu h100 --gpus 8 --price 2.5
-    """
-    from configs.stages import open_job
-    from configs.view import figures
-    from training.plan import Asked
-    from training.plan import plan as planned
-    from training.rates import machine_of
-
-    sections = planned(open_job(recipe, sets, runs), Asked(machine_of(gpu, gpus, price), probe))
-    return Answer(sections, [figures(sections)])
-
-
-@app.command()
-def launch(  # noqa: PLR0913 - every option of the verb is an argument of its function
-    recipe: opt.RecipeFile,
-    *,
-    to: opt.Target,
-    nodes: opt.Nodes = 1,
-    gpus: opt.GpusPerNode = 1,
-    gpu: opt.Gpu = "",
-    time: opt.TimeLimit = "24:00:00",
-    image: opt.Image = "",
-    volume: opt.Claim = "sectorlm",
-    out: opt.OutFolder = Path(),
-    force: opt.Force = False,
-    sets: opt.Sets = NO_SETS,
-    runs: opt.Runs = RUNS,
-) -> Answer:
-    """Write the files that start training on a cluster: a Slurm script, a Kubeflow TrainJob, a SkyPilot task.
-
-    Example: sectorlm launch finance.yaml --to slurm --nodes 2 --gpus 8 --gpu h100
-    """
-    from configs.stages import open_job
-    from training.launch import Asked, write
-    from training.launch import launch as launched
-
-    job = open_job(recipe, sets, runs)
-    files = launched(job.recipe, recipe, runs, Asked(to, nodes, gpus, gpu, time, image, volume, sets))
-    written = [f"{path}" for path in write(files, out, force=force)]
-    return Answer({"files": written}, [f"wrote {path}" for path in written])
-
+verbs.before_a_run(app)
 
 # ---------------------------------------------------------------- the stages
 
@@ -295,22 +242,7 @@ def publish(
     return _stage("publish", recipe, sets, runs, push=push)
 
 
-@app.command()
-def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt.Weights = "tokens") -> Answer:
-    """Combine the adapters of several sites, trained on the same base, into one; no data is needed.
-
-    The weighted sum of their changes is kept exactly, as stacked factors. There is no switch that averages the factors
-    instead: mean(B) mean(A) is not the mean of B A, and the answer says by how much it would be off.
-
-    Example: sectorlm merge runs/north runs/south runs/west --out runs/all/run
-    """
-    from configs.view import Found
-    from training.combine import combine, summary
-
-    record = combine(adapters, out, rank or None, weights)
-    told, lines = summary(out)
-    return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
-
+verbs.several_runs(app)
 
 # ---------------------------------------------------------------- after a run
 

@@ -1,4 +1,4 @@
-"""The options that verbs of the command line share, each said once."""
+"""The options that verbs of the command line share, each said once, and the switches of all verbs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+NO_SETS: list[str] = []
+RUNS = Path("runs")
+"""Where run folders are, unless --runs says otherwise."""
 
 
 def _sectors(typed: str) -> list[str]:

@@ -72,6 +72,9 @@ class Train(Part):
     """Largest norm of the gradient."""
     epochs: float | None = Field(default=None, gt=0, le=100)
     """Passes over the training rows; left out: 3 / 2 / 1 below 10k / below 50k / above documents."""
+    part: float | None = Field(default=None, gt=0, le=1)
+    """Train on this part of the rows: those with the smallest hashes of (seed, "pilot", row), so that a smaller part lies
+    in a larger one. `sectorlm pilot` sets it."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps, whatever `epochs` says."""
     batch_tokens: int = Field(default=32768, ge=32)

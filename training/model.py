@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from configs.base import base_folder, load_weights, public_name, read_config
+from configs.base import load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
+from configs.vocabulary import base_of, rows_of
 from training.adapters import start_folder, with_adapters
 from training.attention import register
 from training.batches import Batch, derived_seed
 from training.loss import cross_entropies, logit_factors
+from training.tokens import head_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +57,10 @@ class PackedModel(torch.nn.Module):
             hidden_SE = hidden_1TE[0].index_select(0, batch.scored_S)
             if self.precision != torch.float32:
                 hidden_SE = hidden_SE.to(self.precision)
-            head_VE = self.causal.get_output_embeddings().weight
-            loss_S = cross_entropies(hidden_SE, head_VE, batch.target_S, scale=self.scale, softcap=self.softcap)
+            head_VE, trained = head_of(self.causal)
+            loss_S = cross_entropies(
+                hidden_SE, head_VE, batch.target_S, trained=trained, scale=self.scale, softcap=self.softcap
+            )
             return loss_S if each else loss_S.sum()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -74,7 +78,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     """
     train, seed = job.recipe.train, job.recipe.seed
     precision = precision_of(train, device)
-    folder = base_folder(job.recipe.base, job.roots, weights=train.method != "scratch")
+    folder = base_of(job, weights=train.method != "scratch")
     torch.manual_seed(derived_seed(seed, "weights", train.method))
     if train.method == "scratch":
         causal = _from_config(folder)
@@ -83,7 +87,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         causal = load_weights(folder, dtype=dtype, attention=register(), quantise=train.quantise)
     wrapper = None
     if train.method == "lora":
-        wrapper = with_adapters(causal, train, public_name(job.recipe.base), start_folder(job))
+        wrapper = with_adapters(causal, train, public_name(job.recipe.base), start_folder(job), rows_of(folder))
     else:
         causal.requires_grad_(True)
     for parameter in causal.parameters():
@@ -132,7 +136,7 @@ def check_fits(job: Job, sequence_length: int) -> None:
     Raises:
         RecipeError: `prepare.sequence_length` is above the base's max_position_embeddings.
     """
-    folder = base_folder(job.recipe.base, job.roots, weights=job.recipe.train.method != "scratch")
+    folder = base_of(job, weights=job.recipe.train.method != "scratch")
     reach = read_config(folder).get("max_position_embeddings")
     if reach is not None and not isinstance(reach, int):
         raise DataError(f"max_position_embeddings is {reach!r}, not a number", where=str(folder / "config.json"))

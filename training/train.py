@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from configs.base import base_digest, base_folder, load_tokenizer
-from configs.errors import DivergedError
+from configs.base import base_digest, load_tokenizer, tokenizer_digest
+from configs.errors import DataError, DivergedError
 from configs.progress import be_quiet, say, track
 from configs.records import Corpus, CurvePoint, Run, flat, made_by, packages, stale
 from configs.store import crash_point, digest_file, digest_folder, files_of, remove_folder, staged, verify_files
+from configs.vocabulary import base_of
 from training import checkpoint
 from training.adapters import FILES, save_adapter, start_digest, start_folder
 from training.checkpoint import Origin
@@ -50,6 +51,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         be_quiet()
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
     origin, inputs = _origin(job, corpus)
+    _refuse_other_tokenizer(job, corpus)
     if world.same(_is_kept(job, origin, inputs) if world.is_main else None):
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
@@ -73,12 +75,22 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     settings = flat(recipe.train, "train") | {"seed": recipe.seed}
     chosen_by_looks = recipe.train.max_general_loss_increase is not None
     free = {key: settings.pop(key) for key in FREE if not (chosen_by_looks and key == "train.validate_every")}
-    folder = base_folder(recipe.base, job.roots, weights=recipe.train.method != "scratch")
+    folder = base_of(job, weights=recipe.train.method != "scratch")
     inputs = {"corpus": corpus.content(), f"base {recipe.base}": base_digest(folder)}
     start = start_folder(job)
     if start is not None:
         inputs[f"adapter {recipe.train.start}"] = start_digest(start)
     return Origin(settings | inputs, free), inputs
+
+
+def _refuse_other_tokenizer(job: Job, corpus: Corpus) -> None:
+    """The corpus' tokens are those of the base, with `train.new_tokens` as they are now; a corpus may not say whose."""
+    if corpus.tokenizer and corpus.tokenizer != tokenizer_digest(base_of(job, weights=False)):
+        raise DataError(
+            "the corpus was made with another tokenizer than that of the base and train.new_tokens",
+            where=str(job.folder.corpus),
+            hint="Run `sectorlm prepare` again.",
+        )
 
 
 def _is_kept(job: Job, origin: Origin, inputs: dict[str, str]) -> bool:
@@ -177,4 +189,4 @@ def _save_model(loop: Loop, values: dict[str, torch.Tensor], staging: Path) -> N
     """All weights, and the tokenizer; parted ones as they were put together."""
     parted = loop.job.recipe.train.parallel == "fsdp"
     loop.model.causal.save_pretrained(staging, state_dict=values if parted else None, safe_serialization=True)
-    load_tokenizer(base_folder(loop.job.recipe.base, loop.job.roots, weights=False)).save_pretrained(staging)
+    load_tokenizer(base_of(loop.job, weights=False)).save_pretrained(staging)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,6 +63,12 @@ class PackedModel(torch.nn.Module):
                 hidden_SE, head_VE, batch.target_S, trained=trained, scale=self.scale, softcap=self.softcap
             )
             return loss_S if each else loss_S.sum()
+
+    @property
+    def size(self) -> int:
+        """The number of parameters; of weights in four bits, two of which are a byte, the numbers that they stand for."""
+        shapes = (getattr(getattr(value, "quant_state", None), "shape", value.shape) for value in self.parameters())
+        return sum(math.prod(shape) for shape in shapes)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that the optimiser moves, by name."""

@@ -164,7 +164,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         weights=weights,
         weights_digest=digest_folder(folder / weights, FILES),
         trainable_parameters=sum(value.numel() for value in values.values()),
-        total_parameters=sum(value.numel() for value in loop.model.parameters()),
+        total_parameters=loop.model.size,
         steps=state.step,
         epochs=round(loop.course.passes(state.step), 4),
         tokens=state.tokens,

@@ -237,8 +237,9 @@ def load_weights(
 def _four_bits(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    kernels = sys.modules.get("kernels")
-    sys.modules["kernels"] = None  # type: ignore[assignment] - through it bitsandbytes would run code from the hub
+    loaded: dict[str, Any] = sys.modules  # type: ignore[assignment]
+    kernels = loaded.get("kernels")
+    loaded["kernels"] = None  # through that package bitsandbytes would fetch code from the hub and run it
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
@@ -248,9 +249,9 @@ def _four_bits(dtype: torch.dtype) -> Any:
             hint="pip install -e '.[quantised]'",
         ) from error
     finally:
-        sys.modules.pop("kernels")
+        loaded.pop("kernels")
         if kernels is not None:
-            sys.modules["kernels"] = kernels
+            loaded["kernels"] = kernels
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

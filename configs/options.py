@@ -38,3 +38,5 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes th
 WeightsOnly = Annotated[
     bool, typer.Option("--weights-only", help="Go on from a checkpoint that lost its optimiser state.")
 ]
+Terms = Annotated[Path | None, typer.Option("--terms", metavar="FILE", help="Terms of the sector, one a line.")]
+Count = Annotated[int, typer.Option("--count", min=0, help="New tokens to suggest at most.")]

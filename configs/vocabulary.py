@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.base import base_digest, base_folder, load_tokenizer, load_weights, read_config, tokenizer_digest
 from configs.chat import ChatTokenizer
 from configs.errors import DataError, RecipeError
+from configs.job import find_files
 from configs.progress import say
 from configs.store import digest_json, only_one, staged, write_atomic
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from configs.job import Job
+    from configs.recipe import Recipe
 
 RECORD = "extension.json"
 """Lies in an extended base's folder: what it was made from, its fingerprint, and the new rows."""
@@ -45,17 +47,17 @@ class Spelling(NamedTuple):
     """Only where no letter or figure touches it."""
 
 
-def new_tokens(job: Job) -> tuple[str, ...]:
+def new_tokens(recipe: Recipe, roots: tuple[Path, ...]) -> tuple[str, ...]:
     """The tokens that a recipe adds, from its list or from the lines of its file.
 
     Raises:
         RecipeError: the file repeats one, or holds none.
         DataError: there is no such file, or it is not UTF-8.
     """
-    wanted = job.recipe.train.new_tokens
+    wanted = recipe.train.new_tokens
     if not isinstance(wanted, str):
         return wanted
-    return read_terms(job.find(wanted)[0], "train.new_tokens") if wanted else ()
+    return read_terms(find_files(wanted, roots)[0], "train.new_tokens") if wanted else ()
 
 
 def read_terms(path: Path, where: str) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ def base_of(job: Job, *, weights: bool = True) -> Path:
         RecipeError: a token is one of the base's already, or this tokenizer cannot carry it.
     """
     base = base_folder(job.recipe.base, job.roots, weights=weights)
-    tokens = new_tokens(job)
+    tokens = new_tokens(job.recipe, job.roots)
     if not tokens:
         return base
     target = job.folder.base.resolve()
@@ -184,7 +186,7 @@ def _extend(base: Path, tokens: tuple[str, ...], target: Path) -> dict[str, Any]
     """Write the extended base into `target`; returns the `rows` of the new forms by text, and the `vocabulary`'s size."""
     tokenizer = load_tokenizer(base)
     pieces = _pieces(tokenizer, base, tokens)
-    numbers = _add(tokenizer, list(pieces))
+    numbers = add_forms(tokenizer, list(pieces))
     _prove(tokenizer, numbers, base)
     tokenizer.save_pretrained(target)
     config = read_config(base)
@@ -219,7 +221,7 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, base: Path, tokens: tuple[str, .
     return found
 
 
-def _add(tokenizer: PreTrainedTokenizerBase, forms: list[Spelling]) -> dict[str, int]:
+def add_forms(tokenizer: PreTrainedTokenizerBase, forms: list[Spelling]) -> dict[str, int]:
     """Make the forms tokens, plain ones that every text uses which holds them; returns their numbers."""
     from transformers import AddedToken
 

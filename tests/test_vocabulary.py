@@ -118,7 +118,7 @@ def test_words_that_cannot_be_new_tokens_are_refused_with_their_reason(opened, t
 def test_a_file_with_one_word_a_line_is_the_same_as_a_list(opened, tiny_base, tmp_path):
     (tmp_path / "words.txt").write_text("# of the sector\nsukuk\n\n逆回购\n", "utf-8")
     by_file = opened(tiny_base, tokens="words.txt")
-    assert new_tokens(by_file) == TOKENS
+    assert new_tokens(by_file.recipe, by_file.roots) == TOKENS
     digest = base_digest(base_of(by_file))
     assert base_digest(base_of(opened(tiny_base, "name=other"))) == digest
 

@@ -87,6 +87,20 @@ def check(
 
 verbs.before_a_run(app)
 
+
+@app.command()
+def fitness(recipe: opt.RecipeFile, terms: opt.Terms = None, count: opt.Count = 30, sets: opt.Sets = NO_SETS) -> Answer:
+    """Say how the base's tokenizer spells the sector, and which new tokens would save most.
+
+    Example: sectorlm fitness finance.yaml --terms glossary.txt
+    """
+    from data_prep.fitness import fitness as looked_at
+    from data_prep.fitness import fitness_view
+
+    found = looked_at(recipe, sets, terms, count)
+    return Answer(found.as_json(), fitness_view(found))
+
+
 # ---------------------------------------------------------------- the stages
 
 

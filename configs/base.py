@@ -225,19 +225,33 @@ def load_weights(
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise DataError(f"weights are missing: {missing[0]} and {len(missing) - 1} more", where=str(folder))
+    for module in model.modules() if four_bits else ():
+        # On CPUs with AVX512-BF16 bitsandbytes 0.50 packs a layer anew when it is evaluated, and a layer packed so has no
+        # gradient to its inputs ever after.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     loaded: PreTrainedModel = model.eval()
     return loaded
 
 
 def _four_bits(dtype: torch.dtype) -> Any:
-    from importlib.util import find_spec
-
     from transformers import BitsAndBytesConfig
 
-    if find_spec("bitsandbytes") is None:
+    loaded: dict[str, Any] = sys.modules  # type: ignore[assignment]
+    kernels = loaded.get("kernels")
+    loaded["kernels"] = None  # through that package bitsandbytes would fetch code from the hub and run it
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
         raise StorageError(
-            "bitsandbytes is not installed", where="train.quantise: nf4", hint="pip install -e '.[quantised]'"
-        )
+            f"bitsandbytes cannot be used ({error})",
+            where="train.quantise: nf4",
+            hint="pip install -e '.[quantised]'",
+        ) from error
+    finally:
+        loaded.pop("kernels")
+        if kernels is not None:
+            loaded["kernels"] = kernels
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import SectorLMError
-from configs.job import find_files, roots_of
+from configs.job import Job, find_files, roots_of
 from configs.load import load_recipe, load_task
 from configs.records import Run
-from configs.store import HOUSE, digest_file, digest_json
+from configs.store import HOUSE, RunFolder, digest_file, digest_json
 from configs.view import Found, records_at
+from configs.vocabulary import base_there
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.tree import Tree
-
-    from configs.recipe import Recipe
 
 DEEPER = {"base", "tuned"}
 """Record folders that lie two below the run folder: `scorecards/tuned`."""
@@ -61,7 +60,7 @@ class _Walk:
             self.records = {digest: found for found in _around(root) for digest in _digests(found)}
             recipe = load_recipe(root / "recipe.yaml")
             self.roots = (*roots_of(recipe, root / "recipe.yaml"), HOUSE / "configs" / "tasks")
-            self.named = dict(_named(recipe, self.roots))
+            self.named = dict(_named(Job(recipe, self.roots, RunFolder(root))))
 
     def record(self, found: Found) -> Step:
         """A record, whether its own files are as it vouches, and what it was made from."""
@@ -91,11 +90,15 @@ class _Walk:
         return "", ""
 
 
-def _named(recipe: Recipe, roots: tuple[Path, ...]) -> list[tuple[str, tuple[str, str]]]:
+def _named(job: Job) -> list[tuple[str, tuple[str, str]]]:
     """What labels mean that are no files: the base, its tokenizer, and the tasks, each with its digest now."""
-    found = []
+    found, recipe, roots = [], job.recipe, job.roots
     with suppress(SectorLMError):
-        folder = base_folder(recipe.base, roots, weights=False)
+        published = base_folder(recipe.base, roots, weights=False)
+        found += [(f"published base {recipe.base}", (str(published), base_digest(published)))]
+        found += [("published tokenizer", (str(published), tokenizer_digest(published)))]
+    with suppress(SectorLMError):
+        folder = base_there(job)
         tokenizer = (str(folder), tokenizer_digest(folder))
         found += [(f"base {recipe.base}", (str(folder), base_digest(folder)))]
         found += [("tokenizer", tokenizer), (f"tokenizer of {recipe.base}", tokenizer)]

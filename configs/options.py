@@ -72,3 +72,5 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that are the
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+Terms = Annotated[Path | None, typer.Option("--terms", metavar="FILE", help="Terms of the sector, one a line.")]
+Count = Annotated[int, typer.Option("--count", min=0, help="New tokens to suggest at most.")]

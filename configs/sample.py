@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from configs.base import base_folder, load_tokenizer, tokenizer_digest
+from configs.base import load_tokenizer, tokenizer_digest
 from configs.errors import DataError, RecipeError
-from configs.job import roots_of
+from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Corpus
-from configs.store import verify_files
+from configs.store import RunFolder, verify_files
+from configs.vocabulary import base_there
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def open_corpus(target: Path) -> OpenCorpus:
     verify_files(folder, record.files)
     recipe_path = folder.parent / "recipe.yaml"
     recipe = load_recipe(recipe_path)
-    base = base_folder(recipe.base, roots_of(recipe, recipe_path), weights=False)
+    base = base_there(Job(recipe, roots_of(recipe, recipe_path), RunFolder(folder.parent)))
     if tokenizer_digest(base) != record.tokenizer:
         raise DataError("the base's tokenizer is not the one that made this corpus", where=str(base))
     return OpenCorpus(

@@ -55,6 +55,8 @@ class SectorPack(Part):
     """Public corpora, ready to stand in a recipe. Those with a path that is no `hf:` id must be downloaded first."""
     benchmarks: tuple[Benchmark, ...] = Field(min_length=2)
     """Public benchmarks."""
+    glossary: tuple[str, ...] = ()
+    """Terms of the sector; `sectorlm fitness` says how the base's tokenizer spells them."""
     safety: Safety
     """What the model card says about use."""
     gaps: str = ""

@@ -282,10 +282,11 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
 
 
 class RunFolder:
-    """Where the records of one recipe live: `runs/NAME/` and the five stage folders in it."""
+    """Where the records of one recipe live: `runs/NAME/`, the five stage folders in it, and the base if it is extended."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.base = root / "base"
         self.corpus = root / "corpus"
         self.run = root / "run"
         self.scorecards = root / "scorecards"

@@ -58,6 +58,9 @@ class Train(Part):
     """Learning rate of the factors B over that of A (Hayou et al. 2024, LoRA+, which proposes 16)."""
     quantise: Literal["none", "nf4"] = "none"
     """Number format of the frozen base: `nf4` is the 4-bit format of QLoRA (Dettmers et al. 2023); extra `quantised`."""
+    new_tokens: tuple[str, ...] | str = ()
+    """Words of the sector that become one token each, or a text file with one a line. Their rows begin as the mean of the
+    pieces' rows and are trained whole beside the adapters. `sectorlm fitness` says what each would save."""
     beta: float = Field(default=0.1, gt=0, le=10)
     """How strongly a preference phase holds on to the weights it began with (Rafailov et al. 2023, section 4)."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
@@ -126,4 +129,18 @@ class Train(Part):
             raise ValueError(
                 "init: pissa needs the base's own weights, not quantised ones: use olora, or quantise: none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _new_tokens_are_words(self) -> Train:
+        if self.new_tokens and self.method == "lora" and self.parallel == "fsdp":
+            raise ValueError("new_tokens cannot be trained with parallel: fsdp; leave parallel out")
+        if self.quantise != "none" and self.parallel == "fsdp":
+            raise ValueError("weights in four bits are not parted among processes: leave parallel out, or quantise")
+        listed = () if isinstance(self.new_tokens, str) else self.new_tokens
+        for place, token in enumerate(listed):
+            if not token or token != token.strip() or "\n" in token:
+                raise ValueError(f"new_tokens[{place}] is {token!r}: give a word without spaces or line ends around it")
+            if token in listed[:place]:
+                raise ValueError(f"new_tokens names {token!r} twice")
         return self

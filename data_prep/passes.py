@@ -6,11 +6,12 @@ import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from configs.base import base_folder, tokenizer_digest
+from configs.base import tokenizer_digest
 from configs.progress import say
 from configs.records import packages
 from configs.speed import fast_wanted
 from configs.store import HOUSE, crash_point, digest_file, digest_json, only_one, staged
+from configs.vocabulary import base_of
 from data_prep.decontaminate import LeakIndex, index_of, read_benchmarks
 from data_prep.engine import work_through
 from data_prep.ledger import Ledger
@@ -141,7 +142,7 @@ def token_pass(job: Job, shards: Sequence[Shard], library: Library, settled: Set
     """
     recipe, root = job.recipe, job.folder.shards
     sources = {source.name: source for source in recipe.corpora}
-    tokenizer = base_folder(recipe.base, job.roots, weights=False)
+    tokenizer = base_of(job, weights=False)
     prepare = recipe.prepare
     wanted = [prepare.form, prepare.sequence_length, prepare.overlong, prepare.min_chars, prepare.decontaminate]
     settings = [wanted, tokenizer_digest(tokenizer), packages(TOKENISING), _code()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from configs.base import base_folder, tokenizer_digest
+from configs.base import tokenizer_digest
 from configs.items import split_files
 from configs.licences import check_licences
 from configs.load import load_task
@@ -19,6 +19,7 @@ from configs.records import Corpus, flat, made_by, stale
 from configs.spread import How
 from configs.store import crash_point, digest_json, files_of, only_one, staged
 from configs.taint import mark_tainted, tainted_runs, tell_tainted
+from configs.vocabulary import base_of
 from data_prep.exclude import exclusion
 from data_prep.exports import check_standard, export
 from data_prep.ledger import check_receipt, excluded_ids, tell
@@ -117,7 +118,7 @@ def _mark_runs(job: Job, staging: Path) -> None:
 
 
 def _tokenizer(job: Job) -> Path:
-    return base_folder(job.recipe.base, job.roots, weights=False)
+    return base_of(job, weights=False)
 
 
 def fingerprint(job: Job) -> tuple[dict[str, Any], dict[str, str]]:

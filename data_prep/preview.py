@@ -109,7 +109,7 @@ def preview(
         StorageError: a data set of the hub cannot be reached.
     """
     account = Account(source.name)
-    rows, files = _source_rows(source, roots, account.reading)
+    rows, files = source_rows(source, roots, account.reading)
     off = repairs_off(prepare or Prepare(), source)
     shown: list[Row] = []
     documents: list[Document] = []
@@ -151,7 +151,8 @@ def preview_file(path: Path, count: int) -> Preview:
     return Preview(path.name, 1, reading, _kinds(first), rows[:count], entry=entry)
 
 
-def _source_rows(source: Source, roots: tuple[Path, ...], reading: Reading) -> tuple[Iterator[Row], int]:
+def source_rows(source: Source, roots: tuple[Path, ...], reading: Reading) -> tuple[Iterator[Row], int]:
+    """The rows of a source as its files hold them, and how many local files these are."""
     from configs.hub import HUB, hub_rows
 
     local = {path: find_files(path, roots) for path in source.paths if not path.startswith(HUB)}

@@ -18,6 +18,7 @@ from configs.prompts import Prompt, block, examples, prompts, unasked
 from configs.read import digest_files
 from configs.records import Corpus, Run, Scorecard, flat, made_by, stale
 from configs.store import crash_point, digest_file, digest_json, remove_folder, staged, verify_files
+from configs.vocabulary import base_of
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
 from eval.score import best_choice, read_answer
@@ -100,7 +101,7 @@ def _models(job: Job, run: Run) -> list[Model]:
         DataError: the run was trained on another base or tokenizer than the recipe's.
     """
     recipe = job.recipe
-    folder = base_folder(recipe.base, job.roots, weights=run.method != "scratch")
+    folder = base_of(job, weights=run.method != "scratch")
     base, tokenizer = base_digest(folder), tokenizer_digest(folder)
     corpus = Corpus.read_if_there(job.folder.corpus / "corpus.json")
     if base != run.base_digest or (corpus is not None and corpus.tokenizer != tokenizer):
@@ -115,10 +116,20 @@ def _models(job: Job, run: Run) -> list[Model]:
     inputs = {f"base {recipe.base}": base, "tokenizer": tokenizer} | _task_inputs(job)
     tuned = digest_json([base, run.weights_digest])
     cards = job.folder.scorecards
+    before = inputs
+    if (published := _published(job, run)) != folder:  # the base is asked as it is published, without the new tokens
+        base = base_digest(published)
+        before = {f"published base {recipe.base}": base, "published tokenizer": tokenizer_digest(published)}
+        before |= _task_inputs(job)
     return [
-        Model("base", cards / "base", base, settings, inputs),
+        Model("base", cards / "base", base, settings, before),
         Model("tuned", cards / "tuned", tuned, settings, inputs | {"tuned weights": run.weights_digest}),
     ]
+
+
+def _published(job: Job, run: Run) -> Path:
+    """The base as the recipe names it, without new tokens."""
+    return base_folder(job.recipe.base, job.roots, weights=run.method != "scratch")
 
 
 def _task_inputs(job: Job) -> dict[str, str]:
@@ -134,18 +145,22 @@ def _task_inputs(job: Job) -> dict[str, str]:
 
 
 def _opened(job: Job, run: Run, models: Sequence[Model]) -> Iterator[tuple[Scorer, Model]]:
-    """Each model ready to answer; with an adapter both share one copy of the weights."""
+    """Each model ready to answer; with an adapter both share one copy of the weights, unless the vocabulary grew."""
     from eval.weights import load_scorer
 
-    folder = base_folder(job.recipe.base, job.roots, weights=run.method != "scratch")
+    published, folder = _published(job, run), base_of(job, weights=run.method != "scratch")
     weights = job.folder.run / run.weights
     if run.weights == "adapter":
+        if published != folder:
+            for model in models:
+                yield load_scorer(published) if model.which == "base" else load_scorer(folder, weights), model
+            return
         scorer = load_scorer(folder, weights)
         for model in models:
             yield scorer, model
         return
     for model in models:
-        yield load_scorer(folder if model.which == "base" else weights, seed=job.recipe.seed), model
+        yield load_scorer(published if model.which == "base" else weights, seed=job.recipe.seed), model
 
 
 # ---------------------------------------------------------------- one task
@@ -161,7 +176,9 @@ class Asked:
     """Description and worked examples."""
     baselines: dict[str, float]
     prompts: list[Prompt]
-    """Built with the first model's tokenizer, which all models share."""
+    """Built with the first model's tokenizer, and again for one with more tokens."""
+    vocabulary: int = 0
+    """Tokens of that tokenizer."""
 
 
 def _ask(job: Job, name: str) -> Asked:
@@ -187,7 +204,9 @@ def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> No
     scores, lines = [], list[Line]()
     for ask in asked:
         chat = model.settings["chat"]
-        ask.prompts = ask.prompts or prompts(ask.task, ask.items, ask.before, scorer.tokenizer, scorer.room, chat=chat)
+        if ask.vocabulary != len(scorer.tokenizer):
+            ask.prompts = prompts(ask.task, ask.items, ask.before, scorer.tokenizer, scorer.room, chat=chat)
+            ask.vocabulary = len(scorer.tokenizer)
         answered = _answer(ask, model, scorer, log, wish.batch_tokens)
         scores.append(tally(ask.task, answered, ask.baselines, seed=job.recipe.seed, resamples=wish.resamples))
         lines += answered

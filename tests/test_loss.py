@@ -100,11 +100,13 @@ def test_a_head_with_single_trained_rows_keeps_its_bias_and_one_with_an_adapter_
     from peft import LoraConfig, inject_adapter_in_model
 
     causal = tiny(*FAMILIES["phi"], "eager")
-    _, bias = output_head(causal)
+    _, bias, _ = output_head(causal)
     rows = LoraConfig(target_modules=["q_proj"], trainable_token_indices={"lm_head": [3, 5]})
     inject_adapter_in_model(rows, causal)
-    weight, same = output_head(causal)
+    weight, same, rows = output_head(causal)
     assert same is bias
-    assert weight.grad_fn is not None  # the trained rows are in it
+    assert weight is causal.get_output_embeddings().token_adapter.base_layer.weight
+    assert rows is not None and rows[0].tolist() == [3, 5]
+    assert rows[1].requires_grad
     with pytest.raises(RecipeError, match="adapter on its output head"):
         output_head(inject_adapter_in_model(LoraConfig(target_modules=["lm_head"]), tiny(*FAMILIES["llama"], "eager")))

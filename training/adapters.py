@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from configs.base import base_digest, base_folder
+from configs.base import base_digest
 from configs.errors import DataError, RecipeError
 from configs.records import Run
 from configs.store import digest_folder
+from configs.vocabulary import base_of
+from training.tokens import refuse_uneven, trained_tables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +48,7 @@ def start_folder(job: Job) -> Path | None:
             hint="Give the folder that `sectorlm merge` wrote, or runs/NAME/run/adapter.",
         )
     record = Run.read_if_there(found.parent / "run.json")
-    base = base_digest(base_folder(job.recipe.base, job.roots))
+    base = base_digest(base_of(job))
     if record is not None and record.base_digest != base:
         raise DataError(f"it was trained on {record.base}, not on this base", where=f"train.start: {start}")
     return found.resolve()
@@ -57,8 +59,8 @@ def start_digest(folder: Path) -> str:
     return digest_folder(folder, FILES)
 
 
-def adapter_config(train: Train, base: str | None = None) -> Any:
-    """PEFT's configuration of the adapters that a recipe asks for."""
+def adapter_config(train: Train, base: str | None = None, tokens: dict[str, list[int]] | None = None) -> Any:
+    """PEFT's configuration of the adapters that a recipe asks for; `tokens` are rows to train whole, by module."""
     from peft import LoraConfig
 
     everywhere = train.targets == ("all-linear",)
@@ -72,11 +74,15 @@ def adapter_config(train: Train, base: str | None = None) -> Any:
         use_rslora=train.rslora,
         use_dora=train.dora,
         init_lora_weights=True if train.init == "zero" else train.init,
+        trainable_token_indices=tokens or None,
     )
 
 
-def with_adapters(causal: PreTrainedModel, train: Train, base: str, start: Path | None) -> Any:
-    """Put factors beside the layers of `causal`; returns PEFT's wrapper around it.
+def with_adapters(
+    causal: PreTrainedModel, train: Train, base: str, start: Path | None, rows: tuple[int, ...] = ()
+) -> Any:
+    """Put factors beside the layers of `causal`, and make `rows` of its embedding and head trainable; returns PEFT's
+    wrapper around it.
 
     Raises:
         RecipeError: no layer fits, the way to begin does not fit the layers, or the recipe's adapter is not that of
@@ -84,9 +90,10 @@ def with_adapters(causal: PreTrainedModel, train: Train, base: str, start: Path 
     """
     from peft import PeftModel, get_peft_model
 
+    tokens = trained_tables(causal, rows)
     if start is None:
         try:
-            wrapper = get_peft_model(causal, adapter_config(train, causal.name_or_path))
+            wrapper = get_peft_model(causal, adapter_config(train, causal.name_or_path, tokens))
         except (ValueError, TypeError) as error:
             told = (str(error).splitlines() or [""])[0]
             raise RecipeError(
@@ -96,14 +103,17 @@ def with_adapters(causal: PreTrainedModel, train: Train, base: str, start: Path 
             ) from error
     else:
         wrapper = PeftModel.from_pretrained(causal, start, is_trainable=True)
-        _refuse_other_shape(wrapper.peft_config["default"], train)
+        _refuse_other_shape(wrapper.peft_config["default"], train, tokens)
+    refuse_uneven(causal, rows)
     config: Any = wrapper.peft_config["default"]
     config.base_model_name_or_path = base  # PEFT would write the path of this machine
     config.target_modules = sorted(config.target_modules)  # a set's order would change from run to run
     return wrapper
 
 
-def _refuse_other_shape(found: Any, train: Train) -> None:
+def _refuse_other_shape(found: Any, train: Train, tokens: dict[str, list[int]]) -> None:
+    if (found.trainable_token_indices or {}) != tokens:
+        raise RecipeError("the adapter to start from has other new tokens than the recipe", where="train.new_tokens")
     pairs = {
         "rank": (found.r, train.rank),
         "alpha": (found.lora_alpha, train.alpha),
@@ -122,7 +132,8 @@ def begun(causal: PreTrainedModel, train: Train) -> dict[str, torch.Tensor]:
     """Copies of the factors as they began, where they took a part of the base's weights with them; else nothing."""
     if train.method != "lora" or train.init not in TAKES_FROM_BASE:
         return {}
-    return {name: value.detach().cpu().clone() for name, value in causal.named_parameters() if value.requires_grad}
+    factors = {name: value for name, value in causal.named_parameters() if value.requires_grad and ".lora_" in name}
+    return {name: value.detach().cpu().clone() for name, value in factors.items()}
 
 
 def save_adapter(wrapper: Any, values: dict[str, torch.Tensor], before: dict[str, torch.Tensor], target: Path) -> None:
@@ -137,7 +148,7 @@ def save_adapter(wrapper: Any, values: dict[str, torch.Tensor], before: dict[str
     config = wrapper.peft_config["default"]
     scaling, rank = next(iter(_scalings(wrapper))), config.r
     if before:
-        values = {name: _side_by_side(name, value, before[name]) for name, value in values.items()}
+        values = {name: _side_by_side(name, value, before.get(name)) for name, value in values.items()}
     named = {f"base_model.model.{name}": value for name, value in values.items()}
     state = get_peft_model_state_dict(wrapper, state_dict=named, save_embedding_layers=False)
     save_file({name: value.contiguous() for name, value in state.items()}, target / ADAPTER, metadata={"format": "pt"})
@@ -150,7 +161,9 @@ def save_adapter(wrapper: Any, values: dict[str, torch.Tensor], before: dict[str
     vars(config).update(kept)
 
 
-def _side_by_side(name: str, value: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+def _side_by_side(name: str, value: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+    if before is None:  # a token's row, saved whole
+        return value
     return torch.cat([value, before], 0) if ".lora_A." in name else torch.cat([value, -before], 1)
 
 

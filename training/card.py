@@ -9,6 +9,7 @@ import yaml
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
 from configs.store import HOUSE
+from configs.vocabulary import base_there, rows_of, vocabulary_of
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -91,6 +92,12 @@ def _usage(job: Job, run: Run) -> str:
         code = 'model = AutoModelForCausalLM.from_pretrained("RELEASE")'
     else:
         code = f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{public_name(run.base)}"), "RELEASE")'
+        if rows := rows_of(folder := base_there(job)):
+            code = (
+                f'model = AutoModelForCausalLM.from_pretrained("{public_name(run.base)}")\n'
+                f"model.resize_token_embeddings({vocabulary_of(folder)})  # {len(rows)} tokens of the sector are new; their "
+                'rows are in the adapter\nmodel = PeftModel.from_pretrained(model, "RELEASE")'
+            )
         if job.recipe.publish.merged:
             code += '\n# or, without peft and without the base:\nmodel = AutoModelForCausalLM.from_pretrained("RELEASE/merged")'
     imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"

@@ -5,11 +5,11 @@ The gradient of cross-entropy with respect to the logits is softmax - onehot, so
 `torch.nn.functional.cross_entropy(..., reduction="none")` in float32 to 1e-5 (tests/test_loss.py).
 """
 
-# S supervised positions, C positions of a chunk, V vocabulary, E width of the hidden states
+# S supervised positions, C positions of a chunk, V vocabulary, E width of the hidden states, R rows of the head trained alone
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,6 +27,15 @@ Measured on 4,096 positions, vocabulary 16,384, width 384, bfloat16, one thread:
 """
 
 
+class _Asked(NamedTuple):
+    """What the losses depend on and have no gradient to."""
+
+    target_S: torch.Tensor
+    rows_R: torch.Tensor | None
+    factors: tuple[float, float | None]
+    """On the logits: scale and soft cap."""
+
+
 class _CrossEntropy(torch.autograd.Function):
     """For each position -log softmax(logits)[target]."""
 
@@ -36,41 +45,63 @@ class _CrossEntropy(torch.autograd.Function):
         hidden_SE: torch.Tensor,
         head_VE: torch.Tensor,
         bias_V: torch.Tensor | None,
-        target_S: torch.Tensor,
-        factors: tuple[float, float | None],
+        values_RE: torch.Tensor | None,
+        asked: _Asked,
     ) -> torch.Tensor:
+        target_S, rows_R, factors = asked
         wanted = ctx.needs_input_grad
         loss_S = hidden_SE.new_empty(len(target_S), dtype=torch.float32)
         grad_hidden_SE = torch.empty_like(hidden_SE) if wanted[0] else None
         grad_head_VE = torch.zeros_like(head_VE, dtype=torch.float32) if wanted[1] else None
         grad_bias_V = torch.zeros_like(bias_V, dtype=torch.float32) if wanted[2] and bias_V is not None else None
         weight_VE = head_VE.to(hidden_SE.dtype)
+        own_RE = None if values_RE is None else values_RE.to(hidden_SE.dtype)
+        grad_SR = hidden_SE.new_empty(len(target_S), len(rows_R)) if wanted[3] and rows_R is not None else None
         rows = _rows(hidden_SE, len(weight_VE))
         buffer_CV = hidden_SE.new_empty(min(rows, len(hidden_SE)), len(weight_VE))
         for start in range(0, len(hidden_SE), rows):
             hidden_CE, target_C = hidden_SE[start : start + rows], target_S[start : start + rows]
             logits_CV = torch.mm(hidden_CE, weight_VE.T, out=buffer_CV[: len(hidden_CE)])
+            if own_RE is not None:  # in place, which is cheaper than a head of its own with these rows put in
+                logits_CV[:, rows_R] = hidden_CE @ own_RE.T
             if bias_V is not None:
                 logits_CV += bias_V
             _to_gradient(logits_CV, target_C, factors, loss_S[start : start + rows], any(wanted))
+            through_own_CE = None
+            if own_RE is not None and any(wanted):
+                grad_CR = logits_CV[:, rows_R]
+                logits_CV[:, rows_R] = 0
+                through_own_CE = grad_CR @ own_RE
+                if grad_SR is not None:
+                    grad_SR[start : start + rows] = grad_CR
             if grad_hidden_SE is not None:
                 torch.mm(logits_CV, weight_VE, out=grad_hidden_SE[start : start + rows])
+                if through_own_CE is not None:
+                    grad_hidden_SE[start : start + rows] += through_own_CE
             if grad_head_VE is not None:
                 grad_head_VE += logits_CV.T @ hidden_CE
             if grad_bias_V is not None:
                 grad_bias_V += logits_CV.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(grad_hidden_SE, grad_head_VE, grad_bias_V)
-        ctx.formats = hidden_SE.dtype, head_VE.dtype, None if bias_V is None else bias_V.dtype
+        ctx.save_for_backward(
+            grad_hidden_SE, grad_head_VE, grad_bias_V, grad_SR, None if grad_SR is None else hidden_SE
+        )
+        ctx.formats = [None if it is None else it.dtype for it in (hidden_SE, head_VE, bias_V, values_RE)]
         return loss_S
 
     @staticmethod
     def backward(ctx: Any, grad_S: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        grad_hidden_SE, *head = ctx.saved_tensors
-        dtype, *formats = ctx.formats
-        found = [None if grad_hidden_SE is None else (grad_hidden_SE * grad_S[:, None]).to(dtype)]
+        grad_hidden_SE, grad_head_VE, grad_bias_V, grad_SR, hidden_SE = ctx.saved_tensors
         alike = grad_S[:1].sum()
-        found += [None if it is None else (it * alike).to(form) for it, form in zip(head, formats, strict=True)]
-        return *found, None, None
+        found = [
+            None if grad_hidden_SE is None else grad_hidden_SE * grad_S[:, None],
+            None if grad_head_VE is None else grad_head_VE * alike,
+            None if grad_bias_V is None else grad_bias_V * alike,
+            None if grad_SR is None else (grad_SR * grad_S[:, None]).to(hidden_SE.dtype).T @ hidden_SE,
+        ]
+        hidden, head, bias, values = (
+            None if grad is None else grad.to(dtype) for grad, dtype in zip(found, ctx.formats, strict=True)
+        )
+        return hidden, head, bias, values, None
 
 
 def _rows(hidden_SE: torch.Tensor, vocabulary: int) -> int:
@@ -118,20 +149,34 @@ def cross_entropies(
     target_S: torch.Tensor,
     *,
     bias_V: torch.Tensor | None = None,
+    trained: tuple[torch.Tensor, torch.Tensor] | None = None,
     scale: float = 1.0,
     softcap: float | None = None,
 ) -> torch.Tensor:
     """The cross-entropy, in nats, of each target token: float32 [S], with gradients to `hidden` and the head.
 
-    Where the head is trained too, the positions must have the same weight in what is made of them, as in a sum (recipes
-    with a preference phase train adapters alone, so that they never do otherwise). `scale`
-    multiplies the logits (Cohere, Granite), `softcap` bounds them by a tanh (Gemma Team 2024, section 2).
+    `trained` are rows [R] of a frozen head and their values [R, E], which stand in place of the head's own and get the
+    gradient. Where the whole head is trained, the positions must have the same weight in what is made of them, as in a sum
+    (a preference phase trains adapters alone). `scale` multiplies the logits (Cohere, Granite), `softcap` bounds them by a
+    tanh (Gemma Team 2024, section 2).
     """
-    return _CrossEntropy.apply(hidden_SE, head_VE, bias_V, target_S, (scale, softcap))  # type: ignore[no-untyped-call,no-any-return]
+    rows_R, values_RE = trained or (None, None)
+    asked = _Asked(target_S, rows_R, (scale, softcap))
+    return _CrossEntropy.apply(hidden_SE, head_VE, bias_V, values_RE, asked)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def output_head(causal: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The weight [V, E] of the output head as it stands now, and its bias [V] where the family has one (Phi, GPT-J).
+class Head(NamedTuple):
+    """An output head as a loss needs it."""
+
+    weight_VE: torch.Tensor
+    bias_V: torch.Tensor | None
+    """Where the family has one (Phi, GPT-J)."""
+    trained: tuple[torch.Tensor, torch.Tensor] | None
+    """Rows [R], and the values [R, E] that are trained in place of the weight's own (PEFT's trainable tokens)."""
+
+
+def output_head(causal: Any) -> Head:
+    """The output head as it stands now.
 
     Raises:
         RecipeError: there is none, or an adapter sits on it whose factors this loss would leave out.
@@ -140,9 +185,13 @@ def output_head(causal: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     if module is None or hasattr(module, "lora_A"):
         reason = "has no output head" if module is None else "has an adapter on its output head"
         raise RecipeError(f"{type(causal).__name__} {reason}, which this loss cannot train", where="base")
-    # PEFT's wrapper around a head with single trained rows shows their weight, and hides the bias.
-    rows = getattr(module, "token_adapter", None)
-    return module.weight, getattr(module if rows is None else rows.base_layer, "bias", None)
+    adapter = getattr(module, "token_adapter", None)
+    if adapter is None:
+        return Head(module.weight, getattr(module, "bias", None), None)
+    [name] = adapter.active_adapters
+    base = adapter.base_layer
+    rows_R = torch.tensor(adapter.token_indices[name], device=base.weight.device)
+    return Head(base.weight, getattr(base, "bias", None), (rows_R, adapter.trainable_tokens_delta[name]))
 
 
 def logit_factors(config: Any) -> tuple[float, float | None]:

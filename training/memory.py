@@ -203,8 +203,11 @@ def _step(causal: Any, load: Load, living: Living) -> Step:
         hidden_1TE = causal.base_model(input_ids=place_1T, position_ids=place_1T, use_cache=False).last_hidden_state
         kept = living.now - start
         hidden_SE = hidden_1TE[0].index_select(0, scored_S).to(load.precision)
-        head_VE, bias_V = output_head(causal)
-        loss = cross_entropies(hidden_SE, head_VE, scored_S, bias_V=bias_V, scale=scale, softcap=softcap).sum()
+        head = output_head(causal)
+        factors: dict[str, Any] = {"scale": scale, "softcap": softcap}
+        loss = cross_entropies(
+            hidden_SE, head.weight_VE, scored_S, bias_V=head.bias_V, trained=head.trained, **factors
+        ).sum()
     loss_peak = living.peak - start
     loss.backward()  # type: ignore[no-untyped-call]
     if weights > start:

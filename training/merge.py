@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from configs.base import base_folder, load_weights, read_config
+from configs.base import load_weights, read_config
 from configs.errors import DataError, GateError
 from configs.progress import say
+from configs.vocabulary import base_of
 from training.attention import register
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def merge(job: Job, rows: Rows, target: Path) -> Agreement:
     """
     from peft import PeftModel
 
-    folder = base_folder(job.recipe.base, job.roots)
+    folder = base_of(job)
     causal = load_weights(folder, dtype=torch.float32, attention=register())
     wrapper = PeftModel.from_pretrained(causal, job.folder.run / "adapter")
     batch = held_out(rows)

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from configs.base import base_folder, load_weights, public_name, read_config
+from configs.base import load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
+from configs.vocabulary import base_of, rows_of
 from training.adapters import start_folder, with_adapters
 from training.attention import register
 from training.batches import Batch, derived_seed
@@ -68,15 +70,23 @@ class PackedModel(torch.nn.Module):
         hidden_SE = hidden_TE.index_select(0, batch.scored_S)
         if self.precision != torch.float32:
             hidden_SE = hidden_SE.to(self.precision)
-        head_VE, bias_V = output_head(self.causal)
+        head = output_head(self.causal)
         factors: dict[str, Any] = {"scale": self.scale, "softcap": self.softcap}
-        return cross_entropies(hidden_SE, head_VE, batch.target_S, bias_V=bias_V, **factors)
+        return cross_entropies(
+            hidden_SE, head.weight_VE, batch.target_S, bias_V=head.bias_V, trained=head.trained, **factors
+        )
 
     def mixed(self) -> Any:
         """The context in which matrix products have the model's precision."""
         if self.precision == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.causal.device.type, self.precision)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters; of weights in four bits, two of which are a byte, the numbers that they stand for."""
+        shapes = (getattr(getattr(value, "quant_state", None), "shape", value.shape) for value in self.parameters())
+        return sum(math.prod(shape) for shape in shapes)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that the optimiser moves, by name."""
@@ -93,7 +103,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     """
     train, seed = job.recipe.train, job.recipe.seed
     precision = precision_of(train, device)
-    folder = base_folder(job.recipe.base, job.roots, weights=train.method != "scratch")
+    folder = base_of(job, weights=train.method != "scratch")
     torch.manual_seed(derived_seed(seed, "weights", train.method))
     if train.method == "scratch":
         causal = _from_config(folder)
@@ -102,7 +112,7 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         causal = load_weights(folder, dtype=dtype, attention=register(), quantise=train.quantise)
     wrapper = None
     if train.method == "lora":
-        wrapper = with_adapters(causal, train, public_name(job.recipe.base), start_folder(job))
+        wrapper = with_adapters(causal, train, public_name(job.recipe.base), start_folder(job), rows_of(folder))
     else:
         causal.requires_grad_(True)
     for parameter in causal.parameters():
@@ -153,7 +163,7 @@ def check_fits(job: Job, sequence_length: int) -> None:
     Raises:
         RecipeError: `prepare.sequence_length` is above the base's max_position_embeddings.
     """
-    folder = base_folder(job.recipe.base, job.roots, weights=job.recipe.train.method != "scratch")
+    folder = base_of(job, weights=job.recipe.train.method != "scratch")
     reach = read_config(folder).get("max_position_embeddings")
     if reach is not None and not isinstance(reach, int):
         raise DataError(f"max_position_embeddings is {reach!r}, not a number", where=str(folder / "config.json"))

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from configs.base import base_folder, load_tokenizer
+from configs.base import load_tokenizer
 from configs.errors import RecipeError
 from configs.items import read_items
 from configs.load import load_task
 from configs.prompts import prompts
+from configs.vocabulary import base_of
 from training.batches import Batch, packed
 from training.objective import by_document
 
@@ -64,7 +65,7 @@ def probes(job: Job) -> list[Probe]:
     train = job.recipe.train
     if not train.probes:
         return []
-    tokenizer = load_tokenizer(base_folder(job.recipe.base, job.roots, weights=False))
+    tokenizer = load_tokenizer(base_of(job, weights=False))
     chat = job.recipe.prepare.form == "chat" and any(source.text is None for source in job.recipe.corpora)
     found = []
     for name in train.probes:

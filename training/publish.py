@@ -15,6 +15,7 @@ from configs.progress import say
 from configs.records import Comparison, Corpus, Release, Run, flat, made_by, stale
 from configs.store import crash_point, files_of, staged, verify_files, write_atomic
 from configs.taint import taint_of, taint_told
+from configs.vocabulary import base_of, vocabulary_of
 from training.card import model_card
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _fill(staging: Path, job: Job, corpus: Corpus, run: Run) -> dict[str, str]:
     from transformers import GenerationConfig
 
     checks: dict[str, str] = {}
-    folder = base_folder(job.recipe.base, job.roots, weights=False)
+    folder = base_of(job, weights=False)
     for path in (job.folder.run / run.weights).iterdir():
         shutil.copy2(path, staging / path.name)
     tokenizer = load_tokenizer(folder)
@@ -184,11 +185,13 @@ def _public_run(run: Run) -> Run:
 FRESH = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-release, base, adapter, merged = sys.argv[1:5]
+release, base, adapter, merged, grown = sys.argv[1:6]
 tokenizer = AutoTokenizer.from_pretrained(release, local_files_only=True)
 text = tokenizer.apply_chat_template([{"role": "user", "content": "Hello, 你好"}], tokenize=False, add_generation_prompt=True)
 ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
 model = AutoModelForCausalLM.from_pretrained(base if adapter else release, dtype=torch.float32, local_files_only=True)
+if grown:
+    model.resize_token_embeddings(int(grown), mean_resizing=False)
 if adapter:
     from peft import PeftModel
     model = PeftModel.from_pretrained(model, release)
@@ -209,7 +212,8 @@ def _reload(staging: Path, job: Job, run: Run) -> str:
     """
     base = base_folder(job.recipe.base, job.roots, weights=False)
     adapter, merged = "yes" if run.weights == "adapter" else "", "yes" if (staging / "merged").exists() else ""
-    command = [sys.executable, "-P", "-c", FRESH, str(staging.resolve()), str(base), adapter, merged]
+    grown = str(vocabulary_of(base_of(job, weights=False)) or "") if adapter else ""
+    command = [sys.executable, "-P", "-c", FRESH, str(staging.resolve()), str(base), adapter, merged, grown]
     done = subprocess.run(command, capture_output=True, text=True, cwd=staging, check=False)
     if done.returncode != 0:
         told = done.stderr.strip().splitlines() or [
@@ -219,7 +223,8 @@ def _reload(staging: Path, job: Job, run: Run) -> str:
             f"the release does not load in a fresh process: {told[-1]}",
             where=str(job.folder.release),
         )
-    loaded = ("adapter on its base" if adapter else "model") + (" and merged weights" if merged else "")
+    loaded = ("adapter on its base" if adapter else "model") + (f" of {grown} rows" if grown else "")
+    loaded += " and merged weights" if merged else ""
     return f"{loaded} loaded and generated with plain transformers{' and peft' if adapter else ''}"
 
 

@@ -6,11 +6,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from configs.base import base_digest, base_folder, load_tokenizer, tokenizer_digest
+from configs.base import base_digest, load_tokenizer, tokenizer_digest
 from configs.errors import DataError, DivergedError
 from configs.progress import be_quiet, say, track
 from configs.records import Corpus, CurvePoint, Run, flat, made_by, packages, stale
 from configs.store import crash_point, digest_file, digest_folder, files_of, remove_folder, staged, verify_files
+from configs.vocabulary import base_of
 from training import checkpoint
 from training.adapters import FILES, save_adapter, start_digest, start_folder
 from training.checkpoint import Origin
@@ -58,6 +59,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         be_quiet()
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
     origin, inputs = _origin(job, corpus)
+    _refuse_other_tokenizer(job, corpus)
     if world.same(_is_kept(job, origin, inputs) if world.is_main else None):
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
@@ -82,7 +84,7 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
     settings = flat(recipe.train, "train") | {"seed": recipe.seed}
     chosen_by_looks = recipe.train.max_general_loss_increase is not None
     free = {key: settings.pop(key) for key in FREE if not (chosen_by_looks and key == "train.validate_every")}
-    folder = base_folder(recipe.base, job.roots, weights=recipe.train.method != "scratch")
+    folder = base_of(job, weights=recipe.train.method != "scratch")
     inputs = {"corpus": corpus.content(), f"base {recipe.base}": base_digest(folder)}
     start = start_folder(job)
     if start is not None:
@@ -91,8 +93,8 @@ def _origin(job: Job, corpus: Corpus) -> tuple[Origin, dict[str, str]]:
 
 
 def _refuse_other_tokenizer(job: Job, corpus: Corpus) -> None:
-    """Refuse tokens that the base's tokenizer, or its chat template, would not have made."""
-    folder = base_folder(job.recipe.base, job.roots, weights=False)
+    """Refuse tokens that the base's tokenizer with `train.new_tokens`, or its chat template, would not have made."""
+    folder = base_of(job, weights=False)
     now = tokenizer_digest(folder)
     if corpus.tokenizer not in ("", now):
         raise DataError(
@@ -178,7 +180,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         weights=weights,
         weights_digest=digest_folder(folder / weights, FILES),
         trainable_parameters=sum(value.numel() for value in values.values()),
-        total_parameters=sum(value.numel() for value in loop.model.parameters()),
+        total_parameters=loop.model.size,
         steps=state.step,
         epochs=round(loop.course.passes(state.step), 4),
         tokens=state.tokens,
@@ -203,4 +205,4 @@ def _save_model(loop: Loop, values: dict[str, torch.Tensor], staging: Path) -> N
     """All weights, and the tokenizer; parted ones as they were put together."""
     parted = loop.job.recipe.train.parallel == "fsdp"
     loop.model.causal.save_pretrained(staging, state_dict=values if parted else None, safe_serialization=True)
-    load_tokenizer(base_folder(loop.job.recipe.base, loop.job.roots, weights=False)).save_pretrained(staging)
+    load_tokenizer(base_of(loop.job, weights=False)).save_pretrained(staging)

@@ -9,7 +9,7 @@ import pytest
 
 from configs.trials import Pilot
 from tests.test_sweep import sweep_job
-from tests.test_train import write_corpus
+from tests.training_jobs import write_corpus
 from training.batches import Rows
 from training.pilot import pilot, told
 from training.power import predicted

@@ -19,7 +19,7 @@ from configs.records import Corpus
 from configs.store import HOUSE
 from configs.taint import runs_that_saw
 from configs.trials import MOST, Sweep, label
-from tests.test_train import make_job, weights_of
+from tests.training_jobs import make_job, weights_of
 from training.members import Outcome
 from training.sweep import caution, ordered, sweep, table_rows
 from training.train import train
@@ -33,7 +33,7 @@ FOUR = {"train.learning_rate": [1e-2, 1e-3], "train.rank": [2, 4]}
 
 
 def sweep_job(root: Path, base: Path, values: dict[str, Any], **settings: Any) -> Job:
-    """The recipe and the corpus of test_train.py, whose held-out rows are one of the sector and one of general text."""
+    """The recipe and the corpus of training_jobs.py, whose held-out rows are one of the sector and one of general text."""
     job = make_job(root, base, **settings)
     record = Corpus.read(job.folder.corpus / "corpus.json")
     sources = tuple(it.model_copy(update={"tokens_validation": 6}) for it in record.sources)

@@ -467,7 +467,9 @@ def test_sigint_is_130_and_a_signal_during_the_last_look_leaves_a_checkpoint_too
 
 
 @pytest.mark.slow
-def test_killed_five_times_at_random_moments_a_run_of_three_phases_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+def test_killed_five_times_at_random_moments_a_run_of_three_phases_ends_with_the_weights_of_an_undisturbed_one(
+    tmp_path,
+):
     from benchmarks.kills import measured
 
     found = measured(tmp_path, kills=5, seed=1)

@@ -227,9 +227,10 @@ def test_whichever_call_to_the_disk_fails_the_same_command_goes_on_to_the_same_w
 
 
 def tokens_of(base: Path, folder: Path, rows: list[int]) -> list[int]:
-    """For each of the rows a token of it that none but they have."""
+    """For each of the rows a token of it that none but they have, and none that a base is tried with before training."""
     job = make_job(folder, base)
-    holders = {token: rows_with(job, token) for token in range(3, 300)}
+    tried = {place * 7919 % 317 + 3 for place in range(19)}
+    holders = {token: rows_with(job, token) for token in range(3, 300) if token not in tried}
     return [next(token for token, found in holders.items() if row in found and {*found} <= {*rows}) for row in rows]
 
 

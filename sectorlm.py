@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import options as opt  # noqa: TC001 - typer reads the annotations
+from configs import options as opt
 from configs.answer import GLOBAL, Answer
+from training import verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
-NO_SETS: list[str] = []
-RUNS = Path("runs")
+NO_SETS, RUNS = opt.NO_SETS, opt.RUNS
 PAGES = {
     "prepare": "data_prep.prepare",
     "train": "training.train",
@@ -35,21 +35,10 @@ PAGES = {
 
 
 def _views(found: list[Found]) -> list[Any]:
-    """Records as a person sees them; a comparison as its report has it."""
-    from configs.records import Comparison
-    from configs.view import record_view
+    """Records as a person sees them."""
+    from eval.views import views
 
-    views: list[Any] = []
-    for it in found:
-        if isinstance(it.record, Comparison):
-            from eval.report import difference_table
-            from eval.words import cost, headline
-
-            table = difference_table([*it.record.differences, *it.record.general])
-            views += [headline(it.record), table, cost(it.record)]
-        else:
-            views.append(record_view(it))
-    return views
+    return views(found)
 
 
 # ---------------------------------------------------------------- before a run
@@ -96,19 +85,7 @@ def check(
     return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])
 
 
-@app.command()
-def plan(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer:
-    """Say what a run would do: documents, tokens, steps, memory, disk, time.
-
-    Example: sectorlm plan finance.yaml --set train.rank=64
-    """
-    from configs.stages import open_job
-    from configs.view import figures
-    from training.plan import plan as planned
-
-    sections = planned(open_job(recipe, sets, runs))
-    return Answer(sections, [figures(sections)])
-
+verbs.before_a_run(app)
 
 # ---------------------------------------------------------------- the stages
 
@@ -265,22 +242,7 @@ def publish(
     return _stage("publish", recipe, sets, runs, push=push)
 
 
-@app.command()
-def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt.Weights = "tokens") -> Answer:
-    """Combine the adapters of several sites, trained on the same base, into one; no data is needed.
-
-    The weighted sum of their changes is kept exactly, as stacked factors. There is no switch that averages the factors
-    instead: mean(B) mean(A) is not the mean of B A, and the answer says by how much it would be off.
-
-    Example: sectorlm merge runs/north runs/south runs/west --out runs/all/run
-    """
-    from configs.view import Found
-    from training.combine import combine, summary
-
-    record = combine(adapters, out, rank or None, weights)
-    told, lines = summary(out)
-    return Answer(record.model_dump(mode="json") | told, [*_views([Found(out / "run.json", record)]), *lines])
-
+verbs.several_runs(app)
 
 # ---------------------------------------------------------------- after a run
 
@@ -354,23 +316,11 @@ def schema(task: Annotated[bool, typer.Option("--task", help="The schema of task
 # ---------------------------------------------------------------- the way in and the way out
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from configs.records import VERSION
-
-        print(f"sectorlm {VERSION}")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
+    version: opt.Version = False,
 ) -> None:
     """Turn a sector's documents into a domain language model, with proof."""
     if as_json or quiet:

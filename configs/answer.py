@@ -47,7 +47,7 @@ def lead(app: Typer, words: Sequence[str]) -> int:
             if number and found.code > 128:
                 pass  # the main process says it for all
             elif "--json" in words and not number:
-                _print(_json(found.as_json()))
+                put(_json(found.as_json()))
             else:
                 print(f"sectorlm{f' (process {number})' if number else ''}: {found}", file=sys.stderr, flush=True)
         return found.code
@@ -60,15 +60,15 @@ def answered(app: Typer, words: Sequence[str]) -> int:
         raise KeyboardInterrupt
     if isinstance(answer, Answer):
         if "--json" in words:
-            _print(_json(answer.data))
+            put(_json(answer.data))
         else:
             from configs.view import drawn
 
-            _print("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
+            put("\n".join(it if isinstance(it, str) else drawn(it) for it in answer.shown))
     return answer if isinstance(answer, int) else 0
 
 
-def _print(text: str) -> None:
+def put(text: str) -> None:
     """Print on stdout; where the reader of our pipe has left there is nothing more to say, and nothing to flush."""
     try:
         print(text, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.load import read_recipe, validated
 from configs.recipe import Recipe
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from configs.job import Job
 
+Kept = TypeVar("Kept")
 PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*")
 """Text that needs no quotes, if it does not read as a number or a word of YAML."""
 
@@ -53,6 +54,18 @@ def keep_recipe(job: Job, path: Path, overrides: Sequence[str] = ()) -> None:
     head = f"# The recipe as it was used, made from {path.name}. `sectorlm run` on this file repeats the run.\n"
     body = to_yaml(value, lambda at: "" if at in tree.places or at == ("data",) else "default")
     write_atomic(root / "recipe.yaml", head + body)
+
+
+def keeping_recipe(
+    work: Callable[[Job], Kept], path: Path, overrides: Sequence[str]
+) -> Callable[[Job, list[str]], Kept]:
+    """`work` on one of several jobs whose recipes differ from the file's by some `--set`; each folder gets its own first."""
+
+    def kept(job: Job, differing: list[str]) -> Kept:
+        keep_recipe(job, path, [*overrides, *differing])
+        return work(job)
+
+    return kept
 
 
 def to_yaml(value: dict[str, Any], remark: Callable[[KeyPath], str] = lambda at: "") -> str:

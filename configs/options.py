@@ -1,4 +1,4 @@
-"""The options that verbs of the command line share, each said once."""
+"""The options that verbs of the command line share, each said once, and the switches of all verbs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from typing import Annotated
 
 import typer
 
+NO_SETS: list[str] = []
+RUNS = Path("runs")
+"""Where run folders are, unless --runs says otherwise."""
+
 
 def _sectors(typed: str) -> list[str]:
     from configs.recipe import SECTORS
 
     return [sector for sector in SECTORS if sector.startswith(typed)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from configs.answer import put
+        from configs.records import VERSION
+
+        put(f"sectorlm {VERSION}")
+        raise typer.Exit
 
 
 SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
@@ -44,3 +57,18 @@ Adapters = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the merged run goes, such as runs/NAME/run.")]
 Rank = Annotated[int, typer.Option("--rank", min=0, help="Cut the sum to this rank and print the error; 0: exact.")]
 Weights = Annotated[str, typer.Option("--weights", help="tokens, equal, or one number for each: 0.2,0.3,0.5.")]
+Gpu = Annotated[str, typer.Option("--gpu", help="A card by name (h100, a100-80, l4 ...); left out: this machine.")]
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Number of cards.")]
+Price = Annotated[float | None, typer.Option("--price", min=0, help="US dollars per hour of one card.")]
+Probe = Annotated[bool, typer.Option("--probe", help="Train a few steps on the worst batch here, and compare.")]
+Target = Annotated[str, typer.Option("--to", help="slurm, kubernetes or skypilot.")]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.")]
+GpusPerNode = Annotated[int, typer.Option("--gpus", min=1, help="Cards in each machine.")]
+TimeLimit = Annotated[str, typer.Option("--time", metavar="[D-]HH:MM:SS", help="Longest time of one job.")]
+OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.")]
+Image = Annotated[str, typer.Option("--image", help="Container image with SectorLM installed.")]
+Claim = Annotated[str, typer.Option("--volume", help="Kubernetes: claim of the volume that holds recipe and runs.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, errors included; no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]

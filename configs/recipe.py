@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from configs.part import Part
+from configs.trials import Pilot, Sweep, with_settings
 from configs.tuning import Phase, Train
 
 Sector = Literal[
@@ -259,6 +260,10 @@ class Recipe(Part):
     """How documents become tokens."""
     train: Train = Train()
     """How the base becomes the tuned model."""
+    sweep: Sweep | None = None
+    """Settings to try side by side, by `sectorlm sweep`."""
+    pilot: Pilot = Pilot()
+    """Parts of the data to train on first, by `sectorlm pilot`."""
     evaluate: Evaluate
     """How base and tuned are compared."""
     gates: Gates = Gates()
@@ -286,6 +291,12 @@ class Recipe(Part):
                 raise ValueError(f"train.phases[{number}] names the source {unknown[0]}; there are: {', '.join(names)}")
             if not self.sources_of(phase):
                 raise ValueError(f"train.phases[{number}] has no source: none of the corpora holds {phase.objective}")
+        return self
+
+    @model_validator(mode="after")
+    def _sweep_is_right(self) -> Recipe:
+        for settings in self.sweep.combinations(self.seed) if self.sweep else ():
+            with_settings(self.train, settings)
         return self
 
     def sources_of(self, phase: Phase) -> tuple[int, ...]:

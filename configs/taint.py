@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "tainted.json"
+PLACES = ("*/run", "*/sweep/*/run", "*/pilot/*/run")
+"""Where runs lie below the runs folder: one by itself, and those of a sweep or a pilot."""
 SHOWN = 5
 """Ids or requests that are printed of one run."""
 
@@ -98,7 +100,8 @@ def runs_tainted_by(target: Path, documents: Iterable[str]) -> list[Path]:
     """The run folders beside this corpus whose mark names one of these documents."""
     wanted = set(documents)
     found = []
-    for path in sorted(corpus_folder(target).resolve().parent.parent.glob(f"*/run/{MARK}")):
+    root = corpus_folder(target).resolve().parent.parent
+    for path in sorted(it for place in PLACES for it in root.glob(f"{place}/{MARK}")):
         try:
             taint = taint_of(path.parent)
         except DataError as error:
@@ -135,7 +138,7 @@ def tell_tainted(found: Mapping[Path, Sequence[str]]) -> None:
 
 def _runs(root: Path) -> Iterable[tuple[Path, str]]:
     """Each run record below the runs folder, and the digest of the corpus that it was made from."""
-    for path in sorted(root.glob("*/run/run.json")):
+    for path in sorted(it for place in PLACES for it in root.glob(f"{place}/run.json")):
         try:
             yield path, str(json.loads(path.read_bytes())["inputs"]["corpus"])
         except (ValueError, KeyError, TypeError):

@@ -72,6 +72,9 @@ class Train(Part):
     """Largest norm of the gradient."""
     epochs: float | None = Field(default=None, gt=0, le=100)
     """Passes over the training rows; left out: 3 / 2 / 1 below 10k / below 50k / above documents."""
+    part: float | None = Field(default=None, gt=0, le=1)
+    """Train on this part of the rows: those with the smallest hashes of (seed, "pilot", row), so that a smaller part lies
+    in a larger one. `sectorlm pilot` sets it."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps, whatever `epochs` says."""
     batch_tokens: int = Field(default=32768, ge=32)
@@ -113,6 +116,14 @@ class Train(Part):
         idle = [name for name, set_ in asked.items() if set_ and self.method != "lora"]
         if idle:
             raise ValueError(f"{idle[0]} is about adapters and has no effect with method: {self.method}")
+        if self.method != "lora" and any(phase.objective == "preference" for phase in self.phases):
+            raise ValueError(
+                f"a preference phase needs method: lora, got {self.method}: all weights would be held three times"
+            )
         if self.start is not None and (self.init != "zero" or self.dora):
             raise ValueError("start brings factors of its own: leave out init and dora")
+        if self.quantise != "none" and self.init == "pissa":
+            raise ValueError(
+                "init: pissa needs the base's own weights, not quantised ones: use olora, or quantise: none"
+            )
         return self

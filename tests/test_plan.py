@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from configs.errors import RecipeError
 from configs.job import Job
 from configs.recipe import Recipe
 from configs.store import HOUSE, RunFolder
-from training.plan import plan
+from training.plan import Asked, plan
+from training.rates import GPUS, Machine, machine_of
 
 EMBEDDING = 320 * 32
 LAYER = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64 + 2 * 32  # q, k and v, o, gate/up/down, two norms
@@ -32,11 +36,15 @@ def test_parameters_and_steps_are_those_counted_by_hand(tmp_path, tiny_base):
     made = plan(make_job(tmp_path, tiny_base))
     assert made["training"]["total_parameters"] == EMBEDDING + 2 * LAYER + 32
     assert made["training"]["trainable_parameters"] == 2 * LORA
-    assert made["data"] == {
-        "tokens": 10_000,
+    source = made["data"].pop("sources")["a"]
+    assert made["data"] == {"tokens": 10_000, "documents": None, "estimated": True}
+    assert source == {
+        "channel": "sector",
         "documents": None,
-        "estimated": True,
-        "sources": {"a": {"documents": None, "tokens": 10_000, "repeats": None}},
+        "tokens": 10_000,
+        "repeats": None,
+        "epochs": 2.0,
+        "tokens_seen": 20_000,
     }
     assert made["training"]["steps"] == 20  # 100 rows x 2 epochs / 10 rows a step
     assert made["training"]["tokens"] == 20_000
@@ -59,3 +67,35 @@ def test_a_disk_with_less_room_than_the_run_may_take_is_warned_about(tmp_path, t
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
     monkeypatch.setattr("training.plan._disk", lambda *_: {"total": 1.2})
     assert any("1.20 GB needed in" in line for line in plan(make_job(tmp_path, tiny_base))["warnings"])
+
+
+def test_hours_and_cost_follow_from_flops_a_peak_and_a_price(tmp_path, tiny_base):
+    """Two H100 at 40 % of 989.4 TFLOPS each, 3 dollars an hour."""
+    made = plan(make_job(tmp_path, tiny_base), Asked(Machine(GPUS["h100"], 2, 3.0)))["time"]
+    assert made["hours"] == pytest.approx(made["flops"] / (2 * 0.4 * 989.4e12) / 3600, rel=1e-3)
+    assert made["usd_per_gpu_hour"] == 3.0 and made["price_is"] == "yours"
+    assert "indication" in plan(make_job(tmp_path, tiny_base), Asked(machine_of("h100")))["time"]["price_is"]
+
+
+def test_flops_are_those_counted_by_hand(tmp_path, tiny_base):
+    """Full tuning: 6 for each weight of layers and head and token; 6 L for each of 32 units of head width and 2 layers."""
+    made = plan(make_job(tmp_path, tiny_base, method="full", learning_rate=1e-5), Asked(machine_of("l4")))
+    weights = 2 * (LAYER - 2 * 32) + EMBEDDING
+    assert made["time"]["flops"] == pytest.approx(20_000 * (6 * weights + 6 * 100 * 32 * 2), rel=1e-3)
+
+
+def test_an_unknown_card_is_refused_with_the_nearest_name():
+    with pytest.raises(RecipeError) as told:
+        machine_of("h1000")
+    assert "Did you mean h100?" in told.value.hint
+
+
+def test_a_card_without_bfloat16_is_warned_about(tmp_path, tiny_base):
+    made = plan(make_job(tmp_path, tiny_base), Asked(machine_of("t4")))
+    assert any("T4 has no bfloat16" in line for line in made["warnings"])
+    assert made["training"]["precision"] == "float32"
+
+
+def test_a_probe_names_no_other_machine_and_needs_a_corpus(tmp_path, tiny_base):
+    with pytest.raises(RecipeError, match="names another"):
+        plan(make_job(tmp_path, tiny_base), Asked(machine_of("h100"), probe=True))

@@ -94,6 +94,20 @@ class Rows:
         view._hold(own, count, count)
         return view
 
+    def part(self, share: float, seed: int) -> Rows:
+        """This part of the training rows, at least one, by the smallest hashes of (seed, "pilot", row); no validation.
+
+        They keep their order, and a smaller part lies in a larger one.
+        """
+        numbers = np.array([hashed(seed, "pilot", row) for row in range(self.train)], np.uint64)
+        chosen = np.sort(np.argsort(numbers, kind="stable")[: max(1, round(share * self.train))])
+        own = self.segments[np.isin(self.segments[:, 0], chosen)].copy()
+        own[:, 0] = np.searchsorted(chosen, own[:, 0])
+        view = copy.copy(self)
+        view.validation = range(0)
+        view._hold(own, len(chosen), len(chosen))
+        return view
+
     def channels(self, corpus: Corpus) -> dict[str, list[int]]:
         """The validation rows of each channel."""
         rows: dict[str, list[int]] = {}

@@ -66,6 +66,8 @@ class Course:
         objective: Objective = Supervised()
         if train.phases:
             own = rows.only(recipe.sources_of(phase))
+        if train.part is not None and own.train:
+            own = own.part(train.part, recipe.seed)
         if phase.objective == "preference":
             if train.method != "lora":  # the loss gives the gradient of a trained head for even weights only
                 raise RecipeError(

@@ -68,8 +68,6 @@ class _CrossEntropy(torch.autograd.Function):
         grad_hidden_SE, *head = ctx.saved_tensors
         dtype, *formats = ctx.formats
         found = [None if grad_hidden_SE is None else (grad_hidden_SE * grad_S[:, None]).to(dtype)]
-        if any(grad is not None for grad in head) and len(grad_S) and bool((grad_S != grad_S[0]).any()):
-            raise RecipeError("a head that is trained needs the same weight on all positions", where="train")
         alike = grad_S[:1].sum()
         found += [None if it is None else (it * alike).to(form) for it, form in zip(head, formats, strict=True)]
         return *found, None, None
@@ -125,7 +123,8 @@ def cross_entropies(
 ) -> torch.Tensor:
     """The cross-entropy, in nats, of each target token: float32 [S], with gradients to `hidden` and the head.
 
-    Where the head is trained too, the positions must have the same weight in what is made of them, as in a sum. `scale`
+    Where the head is trained too, the positions must have the same weight in what is made of them, as in a sum (recipes
+    with a preference phase train adapters alone, so that they never do otherwise). `scale`
     multiplies the logits (Cohere, Granite), `softcap` bounds them by a tanh (Gemma Team 2024, section 2).
     """
     return _CrossEntropy.apply(hidden_SE, head_VE, bias_V, target_S, (scale, softcap))  # type: ignore[no-untyped-call,no-any-return]

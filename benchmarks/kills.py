@@ -1,6 +1,6 @@
 """`kill -9` at random moments of a small `sectorlm train`, started again each time: does it always resume, to the same weights?
 
-    python -m benchmarks.kills [--kills 50] [--seed 0] [--processes 1]
+    python -m benchmarks.kills [--kills 50] [--seed 0]
 
 The run has three phases (text, answers, preference), dropout, two micro-batches a step and a checkpoint every two steps.
 Each process is killed after a time drawn from (seed, kill), between its first look at the run folder and about two
@@ -17,17 +17,16 @@ import platform
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from configs.store import HOUSE, digest_file
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import sectorlm
+from configs.store import digest_file
 
 RECIPE = """
 name: killed
@@ -73,6 +72,11 @@ WORDS = (
     "risk",
     "on",
 )
+TRAIN = ("train", "r.yaml")
+STEPS = 12
+"""Of each of the three phases."""
+FAILURES = 5
+"""After so many there is nothing more to learn."""
 PATIENCE = 120.0
 """Seconds until a process that does not get on counts as failed."""
 
@@ -80,15 +84,14 @@ PATIENCE = 120.0
 class Counted(NamedTuple):
     """What the kills came to."""
 
-    kills: int
+    moments: Counter[str]
+    """How many kills came while the folder looked so."""
     failed: list[str]
     """For each resume that failed what was seen."""
-    processes: int
-    """Processes that worked on the run, as run.json counts: those that were killed before they resumed do not."""
+    runs: int
+    """Runs that came to their end."""
     equal: bool
-    """Whether the final weights are those of the unbroken run, byte for byte."""
-    moments: dict[str, int]
-    """How many kills came while the folder looked so."""
+    """Whether the final weights of all of them are those of the undisturbed run, byte for byte."""
 
 
 def write_inputs(folder: Path, steps: int) -> None:
@@ -105,18 +108,43 @@ def write_inputs(folder: Path, steps: int) -> None:
     (folder / "r.yaml").write_text(RECIPE.format(steps=steps), "utf-8")
 
 
-def door(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """A `sectorlm` of its own session, so that a kill takes its processes too."""
-    environment = os.environ | {"PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with (folder / "stderr.txt").open("wb") as errors:
-        return subprocess.Popen(
-            [sys.executable, str(HOUSE / "sectorlm.py"), *words],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+class Door:
+    """`sectorlm WORDS` in a process of its own: a fork of this one, which has everything imported, so that it starts at once."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            os.chdir(folder)
+            errors = os.open("stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(errors, 1)
+            os.dup2(errors, 2)
+            sys.argv = ["sectorlm", *words]
+            sectorlm.main()
+        except SystemExit as left:
+            os._exit(int(left.code or 0))
+        finally:
+            os._exit(1)
+
+    def poll(self) -> int | None:
+        """Its exit code, or minus the signal that ended it; None while it lives."""
+        if self.code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if ended else None
+        return self.code
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        while self.poll() is None:
+            time.sleep(0.01)
+        return int(self.code or 0)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
 
 def state_of(run: Path) -> tuple[int, int]:
@@ -141,12 +169,12 @@ def look(run: Path) -> str:
     return "between"
 
 
-def resumed(folder: Path, run: Path, process: subprocess.Popen[bytes], before: int) -> str:
+def resumed(folder: Path, run: Path, process: Door, before: int) -> str:
     """Wait until a process has taken up the run; what went wrong, or nothing."""
     begin, stamp = time.monotonic(), _stamp(run)
     while time.monotonic() - begin < PATIENCE:
         if process.poll() is not None:
-            return "" if process.returncode == 0 else f"exit {process.returncode}: {_told(folder)}"
+            return "" if process.code == 0 else f"exit {process.code}: {_told(folder)}"
         if _stamp(run) != stamp:
             step = state_of(run)[1]
             return f"at step {step} after a checkpoint of step {before}" if step < before else ""
@@ -163,57 +191,59 @@ def _told(folder: Path) -> str:
     return (folder / "stderr.txt").read_text("utf-8", "replace").strip()[-300:]
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """`kill -9` a process with all that it started."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def attack(folder: Path, kills: int, seed: int, pace: float) -> Counted:
+    """Train, kill and start again until so many kills are done, then to the end; `pace` is seconds a step.
 
-
-def attack(folder: Path, kills: int, seed: int, words: Sequence[str], pace: float) -> Counted:
-    """Train, kill and start again until so many kills are done, then to the end; `pace` is seconds a step."""
-    run, failed, moments = folder / "runs" / "killed" / "run", [], {"while it started": 0}
-    for number in range(kills):
-        draw = random.Random(f"{seed}:kill:{number}")
-        before, process = state_of(run)[0], door(folder, *words)
-        if draw.random() < 0.1:  # one of ten before it has begun
-            time.sleep(draw.uniform(0, 3))
-            moments["while it started"] += 1
+    A run that ends before is begun once more.
+    """
+    run = folder / "runs" / "killed" / "run"
+    failed: list[str] = []
+    moments: Counter[str] = Counter()
+    found: list[str] = []
+    while moments.total() < kills and len(failed) < FAILURES:
+        number = moments.total()
+        draw = random.Random(f"{seed}:kill:{number}:{len(found)}")
+        before, process = state_of(run)[0], Door(folder, *TRAIN)
+        early = draw.random() < 0.1  # one of ten before it has begun
+        if not early and (wrong := resumed(folder, run, process, before)):
+            failed.append(f"kill {number}: {wrong}")
+        time.sleep(draw.uniform(0, 0.5 if early else 8 * pace))
+        if process.poll() is None:
+            moments["while it started" if early else look(run)] += 1
+            process.kill()
+        elif process.code == 0:
+            found.append(weights_at(run))
+            shutil.rmtree(run)
         else:
-            if wrong := resumed(folder, run, process, before):
-                failed.append(f"kill {number}: {wrong}")
-            time.sleep(draw.uniform(0, 8 * pace))
-            moments[look(run)] = moments.get(look(run), 0) + 1
-        if process.poll() is not None and process.returncode != 0:
-            failed.append(f"kill {number}: exit {process.returncode}: {_told(folder)}")
-        if process.poll() is not None:
-            break
-        kill(process)
-        if any(path.name.startswith("damaged") for path in run.glob("checkpoints/*")):
-            failed.append(f"kill {number}: a checkpoint was damaged")
-    done = number + 1 if process.returncode < 0 else number
-    if door(folder, *words).wait() != 0:
+            failed.append(f"kill {number}: exit {process.code}: {_told(folder)}")
+        failed += [f"kill {number}: {path.name}" for path in run.glob("checkpoints/damaged-*")]
+    if Door(folder, *TRAIN).wait() != 0:
         failed.append(f"the end: {_told(folder)}")
-        return Counted(done, failed, 0, False, moments)
-    weights = [
-        digest_file(folder / runs / "killed/run/adapter/adapter_model.safetensors") for runs in ("runs", "whole")
-    ]
-    segments = json.loads((run / "run.json").read_text())["segments"]
-    return Counted(done, failed, segments, weights[0] == weights[1], moments)
+    else:
+        found.append(weights_at(run))
+    equal = set(found) == {weights_at(folder / "whole" / "killed" / "run")}
+    return Counted(moments, failed, len(found), equal)
 
 
-def measured(folder: Path, kills: int, seed: int, processes: int) -> Counted:
+def weights_at(run: Path) -> str:
+    """sha256 of the adapter that a finished run left."""
+    return digest_file(run / "adapter" / "adapter_model.safetensors")
+
+
+def measured(folder: Path, kills: int, seed: int) -> Counted:
     """Prepare, train once undisturbed for the weights and the pace, then attack.
 
     Raises:
         SystemExit: the undisturbed run failed.
     """
-    write_inputs(folder, steps=max(4, kills))
-    words = ["train", "r.yaml"] + (["--processes", str(processes)] if processes > 1 else [])
-    for line in (["prepare", "r.yaml"], ["prepare", "r.yaml", "--runs", "whole"], [*words, "--runs", "whole"]):
-        if door(folder, *line).wait() != 0:
+    for name in ("training.train", "peft", "transformers.models.llama.modeling_llama"):
+        import_module(name)  # once, for all the forks
+    write_inputs(folder, steps=STEPS)
+    for line in (["prepare", "r.yaml"], ["prepare", "r.yaml", "--runs", "whole"], [*TRAIN, "--runs", "whole"]):
+        if Door(folder, *line).wait() != 0:
             raise SystemExit(f"sectorlm {' '.join(line)} failed: {_told(folder)}")
     record = json.loads((folder / "whole/killed/run/run.json").read_text())
-    return attack(folder, kills, seed, words, record["seconds_training"] / record["steps"])
+    return attack(folder, kills, seed, record["seconds_training"] / record["steps"])
 
 
 def main() -> None:
@@ -221,18 +251,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args()
     begin, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="kills-"))
-    found = measured(folder, asked.kills, asked.seed, asked.processes)
-    print("| kills | processes | resumes that failed | final weights equal the unbroken run's | segments | minutes |")
-    print("|---|---|---|---|---|---|")
+    found = measured(folder, asked.kills, asked.seed)
+    print("| kills | resumes that failed | runs that ended | their weights equal the undisturbed run's | minutes |")
+    print("|---|---|---|---|---|")
     equal, minutes = "yes" if found.equal else "NO", (time.monotonic() - begin) / 60
-    print(
-        f"| {found.kills} | {asked.processes} | {len(found.failed)} | {equal} | {found.processes} | {minutes:.1f} |\n"
-    )
-    print("Killed " + ", ".join(f"{what}: {count}" for what, count in found.moments.items()))
-    print(f"seed {asked.seed}, {platform.machine()}, Python {platform.python_version()}")
+    print(f"| {found.moments.total()} | {len(found.failed)} | {found.runs} | {equal} | {minutes:.1f} |\n")
+    print("Killed " + ", ".join(f"{what}: {count}" for what, count in found.moments.most_common()) + ".")
+    print(f"Seed {asked.seed}, {platform.machine()}, Python {platform.python_version()}.")
     for line in found.failed:
         print(f"- {line}")
     shutil.rmtree(folder)

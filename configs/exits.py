@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import MemoryExhaustedError, RecipeError, SectorLMError, StoppedError, StorageError
+from configs.spread import CALLED
 from configs.store import refusal, storage_error
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -75,7 +76,7 @@ def understood(error: BaseException, stopped: list[int]) -> SectorLMError:
 
     The traceback of a bug goes to a file, and to the terminal too if SECTORLM_DEBUG is set.
     """
-    again = f"The same command goes on: sectorlm {shlex.join(sys.argv[1:])}"
+    again = f"The same command goes on: sectorlm {os.environ.get(CALLED) or shlex.join(sys.argv[1:])}"
     if isinstance(error, SectorLMError):
         if isinstance(error, StoppedError):
             error.hint = again

@@ -9,7 +9,7 @@ from configs.errors import RecipeError
 
 ENGINES = ("processes", "ray")
 CALLED = "SECTORLM_CALLED"
-"""The environment variable by which a process knows that it works for another."""
+"""The environment variable by which a process knows that it works for another, whose command it holds."""
 
 
 class How(NamedTuple):

@@ -191,17 +191,17 @@ def wait_for_step(job: Job, step: int, running: subprocess.Popen[str]) -> None:
     raise AssertionError(f"step {step} never came")
 
 
-def workers_of(running: subprocess.Popen[str]) -> list[int]:
-    """The launcher's processes that train, by their rank."""
+def workers_of(folder: Path) -> list[int]:
+    """The living processes that train in a folder, by their rank."""
     found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            told, environment = stat.read_text().rpartition(")")[2].split(), (stat.parent / "environ").read_bytes()
-        except OSError:
+            own = process.joinpath("cwd").readlink() == folder and process.joinpath("environ").read_bytes().split(b"\0")
+            ranks = [int(word[5:]) for word in own or () if word.startswith(b"RANK=")]
+            if ranks and process.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found[ranks[0]] = int(process.name)
+        except OSError:  # it has ended
             continue
-        ranks = [word[5:] for word in environment.split(b"\0") if word.startswith(b"RANK=")]
-        if int(told[3]) == running.pid and ranks and told[0] != "Z":
-            found[int(ranks[0])] = int(stat.parent.name)
     return [found[rank] for rank in sorted(found)]
 
 
@@ -209,8 +209,9 @@ def workers_of(running: subprocess.Popen[str]) -> list[int]:
 def test_by_the_command_line_two_processes_are_stopped_killed_and_resumed_to_the_weights_of_an_unbroken_run(
     tmp_path, tiny_base
 ):
-    """SIGTERM to the command at step 3: 143. SIGKILL to the second process at step 6: 137, and nobody is left. Then the end.
-    A folder `configs` where the command stands is not taken for ours."""
+    """SIGTERM to the command at step 3: 143. SIGKILL to the second process at step 6: 137, and nobody is left. SIGKILL to
+    the command itself at step 9: its processes write a checkpoint and leave. Then the end. A folder `configs` where the
+    command stands is not taken for ours."""
     made(tmp_path, tiny_base)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit(77)")
@@ -232,15 +233,23 @@ def test_by_the_command_line_two_processes_are_stopped_killed_and_resumed_to_the
 
     running = command(tmp_path, *sets)
     wait_for_step(job, 6, running)
-    os.kill(workers_of(running)[1], signal.SIGKILL)
+    os.kill(workers_of(tmp_path)[1], signal.SIGKILL)
     out, err = running.communicate(timeout=120)
-    assert (running.returncode, workers_of(running)) == (137, []), err
+    assert (running.returncode, workers_of(tmp_path)) == (137, []), err
     assert "process 1 was ended by signal 9; the same command resumes" in err
     assert "this is our bug" not in err
+
+    running = command(tmp_path, *sets)
+    wait_for_step(job, 9, running)
+    running.kill()
+    running.communicate(timeout=120)
+    for _ in range(1200):
+        time.sleep(0.05 if workers_of(tmp_path) else 0)
+    assert workers_of(tmp_path) == []
 
     running = command(tmp_path, *sets, "--json")
     out, err = running.communicate(timeout=240)
     assert (running.returncode, err) == (0, "")
     assert '"processes": 2' in out
-    assert run_of(job).segments == 3
+    assert run_of(job).segments == 4
     assert equal(weights_of(job), weights_of(whole))

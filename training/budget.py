@@ -47,7 +47,10 @@ class Budget:
 
     def _keeps(self, point: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a look is within the budget; a loss that is not a number never is."""
-        return self.limit is not None and self.spent(point["losses"], curve) <= self.limit
+        if self.limit is None:
+            return False
+        within: bool = point["losses"]["general"] <= curve[0]["losses"]["general"] * (1 + self.limit)
+        return within
 
     def best(self, curve: Sequence[Mapping[str, Any]]) -> int | None:
         """The step with the lowest sector loss among the looks within the budget; the base itself does not count."""

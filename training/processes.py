@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ def _cause(failures: Mapping[int, ProcessFailure]) -> tuple[int, ProcessFailure]
 def _told(count: int) -> Iterator[None]:
     """The environment that the processes inherit: who calls, where our packages are, and a fair share of the cores."""
     before = dict(os.environ)
-    os.environ[CALLED] = "1"
+    os.environ[CALLED] = shlex.join(sys.argv[1:])
     os.environ["PYTHONSAFEPATH"] = "1"  # not from the folder where the command stands
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
     if not torch.cuda.is_available():

@@ -7,15 +7,17 @@ frozen and trained weights are parted among the processes instead (torch's `full
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import contextmanager
+import signal
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from configs.errors import StorageError
-from configs.spread import processes
+from configs.spread import CALLED, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,6 +53,8 @@ class World:
         from accelerate import PartialState
 
         _speak_as_torchrun()
+        if os.environ.get(CALLED):
+            _stop_with_the_launcher()
         try:
             state = PartialState(cpu=not torch.cuda.is_available())
         except (RuntimeError, ValueError) as error:
@@ -125,6 +129,15 @@ def _speak_as_torchrun() -> None:
     for ours, slurm in (("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_NTASKS"), ("LOCAL_RANK", "SLURM_LOCALID")):
         if ours not in os.environ and slurm in os.environ:
             os.environ[ours] = os.environ[slurm]
+
+
+def _stop_with_the_launcher() -> None:
+    """Be asked to stop when the process that started this one dies (prctl(2), PR_SET_PDEATHSIG; Linux only).
+
+    Else those of a killed `sectorlm train --processes` would train on and hold the run folder.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def shard(model: PackedModel, world: World) -> None:

@@ -28,6 +28,7 @@ from tests.conftest import STORY
 from tests.recipes import lines, prose
 from training.adapters import adapter_config
 from training.batches import Rows
+from training.loss import cross_entropies
 from training.model import build
 from training.tokens import trained_tables
 from training.train import train
@@ -224,6 +225,31 @@ def test_loss_and_gradients_equal_those_of_transformers_and_peft(opened, base):
     for name, value in ours.items():
         assert value.grad.abs().max() > 0
         torch.testing.assert_close(value.grad, theirs[name].grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.5, 3.0)])
+def test_rows_trained_in_a_frozen_head_get_the_gradient_of_full_cross_entropy_also_when_positions_weigh_differently(
+    scale, softcap, monkeypatch
+):
+    """Preference weighs each answer differently, so the gradient of a row is a weighted sum over positions."""
+    monkeypatch.setattr("training.loss.CHUNK_ELEMENTS", 4 * 30)  # 11 positions in chunks of 4
+    torch.manual_seed(0)
+    hidden, head, values = torch.randn(11, 8), torch.randn(30, 8), torch.randn(2, 8)
+    rows, target, weight = torch.tensor([28, 3]), torch.arange(11) * 3 % 30, torch.linspace(-1, 2, 11)
+
+    def both(fused: bool) -> list[torch.Tensor]:
+        hidden_, values_ = hidden.clone().requires_grad_(), values.clone().requires_grad_()
+        if fused:
+            loss_S = cross_entropies(hidden_, head, target, trained=(rows, values_), scale=scale, softcap=softcap)
+        else:
+            logits = hidden_ @ head.index_copy(0, rows, values_).T * scale
+            logits = softcap * torch.tanh(logits / softcap) if softcap else logits
+            loss_S = cross_entropy(logits, target, reduction="none")
+        (loss_S * weight).sum().backward()
+        return [loss_S.detach(), hidden_.grad, values_.grad]
+
+    for ours, plain in zip(both(True), both(False), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_training_moves_the_new_rows_and_the_factors_and_nothing_else(opened, base):

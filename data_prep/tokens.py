@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data_prep.documents import Document
+    from data_prep.gigatokens import Encode
 
 Item = TypeVar("Item")
 BATCH_CHARACTERS = 1 << 18
-"""Text that is tokenised at once. A token costs `tokenizers` some 300 bytes while it works: 20 to 40 MB."""
+"""Text that is worked on at once."""
+AT_ONCE = 1 << 14
+"""Text that `tokenizers` is given at once: a token costs it some 300 bytes while it works, which should stay in a cache."""
+RENEWED = 1 << 26
+"""Characters after which gigatoken is loaded again: it remembers every word that it has met, 5 MB for each million."""
 LONG = BATCH_CHARACTERS
 """Longer texts are tokenised in parts: 10 MB at once would take a gigabyte."""
 REACH = 256
@@ -70,7 +75,10 @@ class Encoder:
         self.begin, self.end = self._array(self.chat.begin), self._array([self.tokenizer.eos_token_id])
         self.is_control = np.zeros(self.vocabulary, bool)
         self.is_control[list(self.chat.control_ids)] = True
-        self.engine: Callable[[list[str]], list[np.ndarray]] = self._tokenizers
+        self.encode_one: Encode | None = None
+        """gigatoken's function, where it goes on with that."""
+        self.spent = 0
+        """Characters that it has met."""
         self.fixed: dict[tuple[int, ...], np.ndarray] = {}
         """Template text as tokens, an array for each."""
 
@@ -80,9 +88,13 @@ class Encoder:
         data_prep/gigatokens.py says which documents of a shard to give. The ids are the same in either case.
         """
         texts = (text for document in sample for text in self._texts(document))
-        engine, reason = checked_engine(self.chat, texts, self.dtype)
-        self.engine = engine or self.engine
+        self.encode_one, reason = checked_engine(self.chat, texts, self.encode_one)
         return reason
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether another shard had better be given a new one."""
+        return self.encode_one is None or self.spent > RENEWED
 
     def encode(self, documents: Iterable[Document]) -> Iterator[Encoded]:
         """Tokenise documents in their order.
@@ -91,8 +103,10 @@ class Encoder:
             DataError: the chat template does not show where an assistant's turn begins and ends.
         """
         for batch in _batches(documents, lambda document: len(document.content)):
-            for document, own in zip(batch, self._ids(batch), strict=True):
-                if any(self.is_control[ids].any() for ids in own):
+            found = list(self._ids(batch))
+            controlled = self.is_control[np.concatenate([ids for own in found for ids in own])].any()
+            for document, own in zip(batch, found, strict=True):
+                if controlled and any(self.is_control[ids].any() for ids in own):
                     yield self._refused(document, own, "holds a control token that cannot be written as text")
                 elif document.messages and self.form == "chat":
                     yield self._chat(document, own)
@@ -121,7 +135,8 @@ class Encoder:
                 strings += [part if bare and not place else self.guard + part for place, part in enumerate(parts)]
                 guarded += [0 if bare and not place else self.guarded for place in range(len(parts))]
                 sizes[-1].append(len(parts))
-        found = (own for some in _batches(strings, len) for own in self.engine(some))
+        self.spent += sum(map(len, strings))
+        found = (own for some in _batches(strings, len, AT_ONCE) for own in self._encoded(some))
         ids = iter([own[skip:] for own, skip in zip(found, guarded, strict=True)])
         for own_sizes in sizes:
             yield [next(ids) if size == 1 else np.concatenate([next(ids) for _ in range(size)]) for size in own_sizes]
@@ -146,7 +161,9 @@ class Encoder:
                 return cut
         return len(text)
 
-    def _tokenizers(self, texts: list[str]) -> list[np.ndarray]:
+    def _encoded(self, texts: list[str]) -> list[np.ndarray]:
+        if self.encode_one is not None:
+            return [self.encode_one(text).astype(self.dtype) for text in texts]
         return [self._array(ids) for ids in self.chat.ids(texts)]
 
     def _array(self, ids: Sequence[int]) -> np.ndarray:
@@ -154,6 +171,11 @@ class Encoder:
 
     def _plain(self, document: Document, own: list[np.ndarray]) -> Encoded:
         """The texts one after the other, with the end mark after a text or an answer."""
+        if not document.messages and len(own[0]):
+            tokens_T = np.concatenate((self.begin, own[0], self.end))
+            supervised_T = np.ones(len(tokens_T), np.uint8)
+            supervised_T[: max(len(self.begin), 1)] = 0
+            return Encoded(document, tokens_T, supervised_T)
         roles = [message.role for message in document.messages] or ["assistant"]
         parts, learnt = [self.begin], [False]
         for role, ids in zip(roles, own, strict=True):
@@ -213,14 +235,14 @@ def fit(encoded: Encoded, length: int, overlong: str) -> Encoded:
     )
 
 
-def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in lists of about BATCH_CHARACTERS."""
+def _batches(items: Iterable[Item], size: Callable[[Item], int], most: int = BATCH_CHARACTERS) -> Iterator[list[Item]]:
+    """Items in lists of about so many characters."""
     batch: list[Item] = []
     total = 0
     for item in items:
         batch.append(item)
         total += size(item)
-        if total >= BATCH_CHARACTERS:
+        if total >= most:
             yield batch
             batch, total = [], 0
     if batch:

@@ -26,7 +26,7 @@ DIED = "the process that worked on this shard died twice"
 DIED_HINT = "Most often memory ran out: try --workers 1. Finished shards are kept."
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Names of glibc's malloc.h."""
-KEPT = 1 << 25
+KEPT = 1 << 24
 """Bytes of the largest array that comes from memory that is kept."""
 QUIET_LIBRARIES = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 """One thread for each process: the cores are taken by shards."""

@@ -28,8 +28,8 @@ BATCH_CHARACTERS = 1 << 18
 """Text that is worked on at once."""
 AT_ONCE = 1 << 14
 """Text that `tokenizers` is given at once: a token costs it some 300 bytes while it works, which should stay in a cache."""
-RENEWED = 1 << 26
-"""Characters after which gigatoken is loaded again: it remembers every word that it has met, 5 MB for each million."""
+RENEWED = 1 << 25
+"""Characters after which gigatoken is loaded again: it remembers what it has met, 1 to 2 MB for each million."""
 LONG = BATCH_CHARACTERS
 """Longer texts are tokenised in parts: 10 MB at once would take a gigabyte."""
 REACH = 256

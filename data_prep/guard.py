@@ -38,15 +38,32 @@ number of a page begins with."""
 SHORT, INDENT = 64, 14
 """Characters of the longest line that is looked at closely; a longer one can only be a page number or a control of a page
 if at least INDENT spaces begin or end it."""
-BIT = {row.name: np.uint16(1 << number) for number, row in enumerate(REPAIRS)}
-"""Bits of the repairs."""
+WATCHED = (
+    "mojibake",
+    "line ends",
+    "control characters",
+    "invisible characters",
+    "private characters",
+    "not in NFC",
+    "HTML remains",
+    "Markdown links",
+    "page numbers",
+    "dot leaders",
+    "cookie notices",
+    "script notices",
+    "navigation lines",
+)
+"""The repairs whose marks are known here; the number of each is that of its bit. Any other one is for every text."""
+BIT = {name: np.uint16(1 << number) for number, name in enumerate(WATCHED)}
+OTHER = np.uint16(1 << 15)
+"""The bit of all repairs that are not watched."""
 
 
 class Needs(NamedTuple):
     """What texts may need."""
 
     repairs_D: np.ndarray
-    """uint16: the bits of repairs."""
+    """uint16: the bits of repairs; `likely` names them."""
     mask_D: np.ndarray
     """bool: the search for personal data."""
     lone_D: np.ndarray
@@ -97,13 +114,15 @@ def needs_of(texts: Texts) -> Needs:
     count = len(texts.starts) - 1
     if not len(texts.points_N):
         return Needs(np.zeros(count, np.uint16), np.zeros(count, bool), np.zeros(count, bool))
+    every = OTHER if _others() else np.uint16(0)
     if compiled := kernels():
-        return Needs(*compiled.needs(*texts, table(), navigation()))
+        repairs_D, mask_D, lone_D = compiled.needs(*texts, table(), navigation())
+        return Needs(repairs_D | every, mask_D, lone_D)
     kinds_N = table().take(texts.points_N, mode="clip")
     places_P = np.flatnonzero(kinds_N & MARKED)
     kinds_P = kinds_N[places_P]
     batch = _Batch(texts, places_P, kinds_P)
-    repairs_D = np.zeros(count, np.uint16)
+    repairs_D = np.full(count, every)
     for name, places in _to_mend(batch):
         repairs_D[_texts_with(texts, places)] |= BIT[name]
     found = Needs(repairs_D, np.zeros(count, bool), np.zeros(count, bool))
@@ -113,10 +132,17 @@ def needs_of(texts: Texts) -> Needs:
     return found
 
 
-@lru_cache(maxsize=1 << 10)
 def likely(bits: int) -> tuple[str, ...]:
-    """The names of repairs by their bits, in their order."""
-    return tuple(name for name, bit in BIT.items() if bits & int(bit))
+    """The names of repairs by their bits.
+
+    >>> likely(int(BIT["line ends"] | BIT["dot leaders"]))
+    ('line ends', 'dot leaders')
+    """
+    return tuple(name for name, bit in BIT.items() if bits & int(bit)) + (_others() if bits & int(OTHER) else ())
+
+
+def _others() -> tuple[str, ...]:
+    return tuple(row.name for row in REPAIRS if row.name not in BIT)
 
 
 def _texts_with(texts: Texts, places: np.ndarray) -> np.ndarray:

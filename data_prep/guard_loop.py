@@ -36,7 +36,7 @@ SPACE, POINT, WIDE_POINT, COLON, LESS = 32, 46, 0xFF0E, 58, 60
 LONGEST, MOST = 64, 400
 """Characters of the longest line that a repair of lines is about, and from which trailing spaces are not even counted."""
 BITS = tuple(np.uint16(1 << number) for number in range(13))
-"""Bits of the repairs, in the order of clean.py."""
+"""Bits of the repairs, in the order of guard.WATCHED."""
 Arrays = tuple[np.ndarray, ...]
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from benchmarks.planted import sources
-from data_prep import fast
-from data_prep.clean import NAVIGATION, REPAIRS, repair
-from data_prep.guard import likely, needs_of
+from data_prep import clean, fast, guard
+from data_prep.clean import NAVIGATION, REPAIRS, Repair, repair
+from data_prep.guard import WATCHED, likely, needs_of
 from data_prep.privacy import find
 from data_prep.units import texts_of
 
@@ -113,7 +111,14 @@ def test_a_repair_is_likely_only_in_the_texts_that_hold_its_marks():
     ]
 
 
-def test_line_ends_come_before_all_that_a_guard_may_go_on_with():
-    names = [row.name for row in REPAIRS]
-    assert names.index("line ends") < min(names.index(name) for name in ("control characters", "HTML remains"))
-    assert all(one != other for one, other in pairwise(names)) and len(names) <= np.iinfo(np.uint16).bits
+def test_a_repair_that_the_guard_does_not_know_is_likely_in_every_text(monkeypatch):
+    more = Repair("shouting", str.lower, ("!",))
+    for module in (clean, guard):
+        monkeypatch.setattr(module, "REPAIRS", (*REPAIRS, more))
+    bits = needs_of(texts_of(["Rates rose.", "UP!\r\n"])).repairs_D.tolist()
+    assert [likely(own) for own in bits] == [("shouting",), ("line ends", "shouting")]
+    assert repair("UP!\r\n", likely=likely(bits[1])) == ("up!\n", ("line ends", "shouting"))
+
+
+def test_the_guard_knows_every_repair_that_is_here():
+    assert [row.name for row in REPAIRS] == list(WATCHED)

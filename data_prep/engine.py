@@ -106,6 +106,8 @@ def _do(work: Work) -> None:
     one_of_many()
     with ThreadPoolExecutor(1) as thread:
         thread.submit(work.do).result()
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(0)
 
 
 def _get_ready() -> None:
@@ -118,16 +120,22 @@ def _get_ready() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc hand freed arrays out again: by itself it returns them to the kernel and gets them back as fresh pages,
-    which is a tenth of the time of the first pass. Other C libraries have no `mallopt` (mallopt(3))."""
+    """Let glibc hand freed arrays out again within a shard: by itself it returns them to the kernel and gets them back as
+    fresh pages, which is a tenth of the time of the first pass (mallopt(3))."""
+    if (mallopt := _of_glibc("mallopt")) is not None:
+        mallopt(MMAP_THRESHOLD, KEPT)
+        mallopt(TRIM_THRESHOLD, 2 * KEPT)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function that only this C library has; None where there is another one."""
     import ctypes
 
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return
-    mallopt(MMAP_THRESHOLD, KEPT)
-    mallopt(TRIM_THRESHOLD, 2 * KEPT)
+        return None
+    return found
 
 
 def _end_with_parent() -> None:

@@ -138,7 +138,7 @@ class TokenWork(NamedTuple):
         if slow and used is not None:  # its `tokenizers` have met text, and work at half their speed
             encoder = Encoder(*which[1:])
         _KEPT.clear()
-        if not encoder.is_worn:
+        if not slow:
             _KEPT[which] = encoder
         return encoder, slow
 

@@ -28,7 +28,7 @@ BATCH_CHARACTERS = 1 << 18
 """Text that is worked on at once."""
 AT_ONCE = 1 << 14
 """Text that `tokenizers` is given at once: a token costs it some 300 bytes while it works, which should stay in a cache."""
-RENEWED = 1 << 25
+RENEWED = 1 << 23
 """Characters after which gigatoken is loaded again: it remembers what it has met, 1 to 2 MB for each million."""
 LONG = BATCH_CHARACTERS
 """Longer texts are tokenised in parts: 10 MB at once would take a gigabyte."""
@@ -88,13 +88,10 @@ class Encoder:
         data_prep/gigatokens.py says which documents of a shard to give. The ids are the same in either case.
         """
         texts = (text for document in sample for text in self._texts(document))
+        if self.spent > RENEWED:
+            self.encode_one, self.spent = None, 0
         self.encode_one, reason = checked_engine(self.chat, texts, self.encode_one)
         return reason
-
-    @property
-    def is_worn(self) -> bool:
-        """Whether another shard had better be given a new one."""
-        return self.encode_one is None or self.spent > RENEWED
 
     def encode(self, documents: Iterable[Document]) -> Iterator[Encoded]:
         """Tokenise documents in their order.

@@ -41,8 +41,17 @@ class Parser:
 
     def __init__(self) -> None:
         self.twice = False
-        decoder = json.JSONDecoder(object_pairs_hook=self._object)
-        self.decode, self.raw_decode = decoder.decode, decoder.raw_decode
+        self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
+        self.raw_decode = self.decoder.raw_decode
+        self.scan: Any = getattr(self.decoder, "scan_once")  # noqa: B009 - its stub does not know it
+
+    def decode(self, text: str) -> Any:
+        """The value that is the whole text."""
+        try:
+            value, end = self.scan(text, 0)
+        except StopIteration:  # spaces before it, or no value: the decoder knows
+            return self.decoder.decode(text)
+        return value if end == len(text) - 1 and text[end] == "\n" else self.decoder.decode(text)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         once = dict(pairs)
@@ -53,7 +62,9 @@ class Parser:
 
     def flaw(self, value: Any, text: str, start: int = 0, stop: int | None = None) -> str | None:
         """Why `value`, which was parsed from `text[start:stop]`, must not be used, if so."""
-        if not self.twice and SURROGATE.search(text, start, len(text) if stop is None else stop) is None:
+        if not self.twice and (
+            "\\u" not in text or SURROGATE.search(text, start, len(text) if stop is None else stop) is None
+        ):
             return None
         return _flaw(value)
 

@@ -13,7 +13,6 @@ text. Every choice is drawn from (seed, purpose, id): the same document gives th
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.chat import Message
@@ -62,10 +61,10 @@ def compose(
     if "table" in source.compose:
         pairs.append(("table", list(_cell_pairs(document, fields, seed, exercises))))
     if any(made for _, made in pairs):
-        document = replace(document, group=document.group or document.id)
+        document = document._replace(group=document.group or document.id)
     made = [document]
     if "reading" in source.compose and document.text and (text := _reading(document, seed, exercises)):
-        made = [replace(document, where=f"{document.where}~reading", text=text)]
+        made = [document._replace(where=f"{document.where}~reading", text=text)]
     for form, asked in pairs:
         made += [_pair(document, form, number, turns) for number, turns in enumerate(asked, 1)]
         if beside is not None and asked:

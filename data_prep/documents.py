@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.chat import Message
@@ -28,8 +27,7 @@ ROLE_KEYS = ("role", "from", "speaker", "author")
 CONTENT_KEYS = ("content", "value", "text", "utterance")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One record of a source after rendering: plain text, or a conversation."""
 
     id: str
@@ -97,8 +95,9 @@ def documents_of(
     """Select and render; a row that has not the shape of the first one (`kinds`) is refused, counted in `account`."""
     render = _renderer(source)
     group = template(source.group) if source.group else None
+    selects = bool(source.where or source.where_not)
     for row in rows:
-        if not is_selected(source, row):
+        if selects and not is_selected(source, row):
             account.drop("not selected", row.where)
             continue
         try:
@@ -110,10 +109,11 @@ def documents_of(
         except DataError as error:
             account.reading.take_back("template cannot be filled", row.where, error.message)
         else:
-            said = "\x1e".join(f"{role}\x1f{content}" for role, content in shape.messages)
-            told = "\x1d".join((source.name, shape.text, said, *((shape.rejected,) if source.rejected else ())))
+            text, messages, rejected = shape
+            said = "\x1e".join([f"{role}\x1f{content}" for role, content in messages]) if messages else ""
+            told = "\x1d".join((source.name, text, said, rejected) if source.rejected else (source.name, text, said))
             identity = digest_bytes(told.encode("utf-8", "surrogatepass"))[:16]
-            yield Document(identity, source.name, row.where, *shape, group=key)
+            yield Document(identity, source.name, row.where, text, messages, rejected, key)
 
 
 def _columns(source: Source) -> list[str]:

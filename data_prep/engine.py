@@ -24,6 +24,10 @@ SMALL = 8 << 20
 """Bytes below which starting processes costs more than they save."""
 DIED = "the process that worked on this shard died twice"
 DIED_HINT = "Most often memory ran out: try --workers 1. Finished shards are kept."
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Names of glibc's malloc.h."""
+KEPT = 1 << 24
+"""Bytes of the largest array that comes from memory that is kept."""
 QUIET_LIBRARIES = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
 """One thread for each process: the cores are taken by shards."""
 
@@ -102,6 +106,8 @@ def _do(work: Work) -> None:
     one_of_many()
     with ThreadPoolExecutor(1) as thread:
         thread.submit(work.do).result()
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(0)
 
 
 def _get_ready() -> None:
@@ -109,7 +115,27 @@ def _get_ready() -> None:
     from threading import Thread
 
     os.environ.update(QUIET_LIBRARIES)
+    _keep_freed_memory()
     Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc hand freed arrays out again within a shard: by itself it returns them to the kernel and gets them back as
+    fresh pages, which is a tenth of the time of the first pass (mallopt(3))."""
+    if (mallopt := _of_glibc("mallopt")) is not None:
+        mallopt(MMAP_THRESHOLD, KEPT)
+        mallopt(TRIM_THRESHOLD, 2 * KEPT)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function that only this C library has; None where there is another one."""
+    import ctypes
+
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.progress import say
 from configs.speed import fast_wanted
-from data_prep import loops
+from data_prep import guard_loop, loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class Kernels(NamedTuple):
-    """The functions of loops.py, compiled."""
+    """The functions of loops.py and guard_loop.py, compiled."""
 
+    needs: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Arrays]
+    later_copies: Callable[[np.ndarray, np.ndarray], np.ndarray]
     units: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Arrays]
     collapsed: Callable[[np.ndarray, np.ndarray, np.ndarray], Arrays]
     signatures: Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
@@ -57,12 +59,16 @@ def _compiled(numba: Any, cache: bool) -> Kernels:
     """Compile each loop for the types it is called with; arrays may be read-only."""
     for helper in ("_mixed", "_rolled", "_bits", "_room"):
         numba.extending.register_jitable(getattr(loops, helper))
+    for helper in ("_hex_colon", "_mended_at", "_odd_line"):
+        numba.extending.register_jitable(getattr(guard_loop, helper))
     number, hashed = numba.int64, numba.uint64
     marks, rows, codes, hashes, places = (
         numba.types.Array(kind, 1, "C", readonly=True)
         for kind in (numba.uint8, numba.uint16, numba.uint32, numba.uint64, numba.int64)
     )
     types = {
+        "needs": (codes, places, codes, places),
+        "later_copies": (hashes, places),
         "units": (codes, places, codes, hashed),
         "collapsed": (codes, places, codes),
         "signatures": (hashes, places, codes, hashed, number),
@@ -73,4 +79,5 @@ def _compiled(numba: Any, cache: bool) -> Kernels:
         "top_run": (hashes, places, hashed, number, number),
         "repeated_runs": (hashes, places, hashed, number),
     }
-    return Kernels(**{name: numba.njit(given, cache=cache)(getattr(loops, name)) for name, given in types.items()})
+    plain = {name: getattr(guard_loop if name == "needs" else loops, name) for name in types}
+    return Kernels(**{name: numba.njit(given, cache=cache)(plain[name]) for name, given in types.items()})

@@ -6,6 +6,7 @@ tokenizers are known to differ. Control tokens are no tokens to it, and so stay 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import nsmallest
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from configs.speed import SWITCH, fast_wanted
 from configs.store import hashed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -65,25 +66,30 @@ def sampled(ids: Sequence[str], shards: int = 1) -> list[int]:
     return sorted(nsmallest(count, range(len(ids)), key=lambda place: hashed(0, "gigatoken", ids[place])))
 
 
-def checked_engine(
-    chat: ChatTokenizer, texts: Iterable[str], dtype: str
-) -> tuple[Callable[[list[str]], list[np.ndarray]] | None, str]:
-    """The function from texts to ids of `dtype`, or None and the reason: switched off, not there, or not equal."""
+Encode = Callable[[str], "np.ndarray"]
+
+
+def checked_engine(chat: ChatTokenizer, texts: Iterable[str], known: Encode | None = None) -> tuple[Encode | None, str]:
+    """The function from a text to ids, or None and the reason: switched off, not there, or not equal.
+
+    `known` is a function that an earlier call has given for the same tokenizer: it is held to these texts alone.
+    """
     if not fast_wanted():
         return None, f"{SWITCH} is off"
-    encode, reason = _loaded(chat)
+    encode, reason = (known, "") if known else _loaded(chat)
     if encode is None:
         return None, reason
     added = [f"a {token.content} b{token.content}\n" for token in chat.tokenizer.added_tokens_decoder.values()]
-    strings = chain(EDGES, (GUARD + edge for edge in EDGES), added, map(_window, texts))
+    edges: Iterable[str] = () if known else chain(EDGES, (GUARD + edge for edge in EDGES), added)
+    strings = chain(edges, map(_window, texts))
     while batch := [string for _, string in zip(range(BATCH), strings, strict=False)]:
         for string, expected in zip(batch, chat.ids(batch), strict=True):
             if chat.control_ids.isdisjoint(expected) and encode(string).tolist() != expected:
                 return None, f"gigatoken gives other ids for {string[:40]!r}"
-    return lambda given: [encode(text).astype(dtype) for text in given], ""
+    return encode, ""
 
 
-def _loaded(chat: ChatTokenizer) -> tuple[Callable[[str], np.ndarray] | None, str]:
+def _loaded(chat: ChatTokenizer) -> tuple[Encode | None, str]:
     """gigatoken's own function from a text to ids."""
     try:
         from gigatoken import Tokenizer
@@ -96,7 +102,7 @@ def _loaded(chat: ChatTokenizer) -> tuple[Callable[[str], np.ndarray] | None, st
         loaded: Any = Tokenizer.from_json(text_only)
     except Exception as error:  # its Rust part raises RuntimeError for whatever it does not know
         return None, f"gigatoken does not know this tokenizer ({str(error).splitlines()[0]})"
-    encode: Callable[[str], np.ndarray] = loaded.encode
+    encode: Encode = loaded.encode
     return encode, ""
 
 

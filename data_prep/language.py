@@ -81,8 +81,8 @@ class WordTable(NamedTuple):
     """uint16 [S]: the sets; bit l is for language l of WORDS."""
 
 
-def languages_of(texts: Texts, units: Units) -> np.ndarray:
-    """The language of each text, as int8 positions in LANGUAGES.
+def languages_of(texts: Texts, units: Units, words_DS: np.ndarray | None = None) -> np.ndarray:
+    """The language of each text, as int8 positions in LANGUAGES; `words_DS` are its `word_counts`, if they are known.
 
     >>> said = ["The rate of the loan", "贷款利率", "貸款利率", "利率が上がる", "금리 인상", "la tasa del préstamo", "42"]
     >>> texts = texts_of(said)
@@ -90,7 +90,7 @@ def languages_of(texts: Texts, units: Units) -> np.ndarray:
     ['en', 'zh-Hans', 'zh-Hant', 'ja', 'ko', 'es', 'none']
     """
     counts_DC = histogram(texts, script_table(), CLASSES)
-    words_DS = word_counts(units)
+    words_DS = word_counts(units) if words_DS is None else words_DS
     letters = counts_DC[:, LATIN:].sum(1)
     kana = counts_DC[:, KANA]
     east = counts_DC[:, [HAN, SIMPLIFIED, TRADITIONAL]].sum(1) + kana

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ from configs.reading import Reading, encodes
 from configs.records import SourceLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from configs.recipe import Receipt, Source
@@ -71,6 +72,8 @@ class Account:
     repeats: float = 1.0
     lines: list[str] = field(default_factory=list)
     """Lines of dropped.jsonl that are not written yet."""
+    noted: int = 0
+    """How many lines there have been."""
     sink: Path | None = None
     """The dropped.jsonl that takes them when there are many."""
 
@@ -87,8 +90,27 @@ class Account:
     def note(self, line: dict[str, str]) -> None:
         """Keep a line for dropped.jsonl."""
         self.lines.append(json.dumps({"source": self.source, **line}, ensure_ascii=False) + "\n")
+        self.noted += 1
         if self.sink is not None and len(self.lines) >= MANY:
             write_lines(self.sink, [self])
+
+    @contextmanager
+    def read_ahead(self) -> Iterator[Callable[[int], None]]:
+        """Put what is noted from now on among the lines that are there already: rows are read before they are judged.
+
+        The function that it gives is told, before each note, how many of all lines so far come before it.
+        """
+        waiting, first, place = self.lines, self.noted - len(self.lines), 0
+        self.lines = []
+
+        def go_on(count: int) -> None:
+            nonlocal place
+            upto = max(count - first, place)
+            self.lines += waiting[place:upto]
+            place = upto
+
+        yield go_on
+        self.lines += waiting[place:]
 
     def counts(self) -> dict[str, Any]:
         """All figures as plain data, for shard.json."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-OPEN_FILES, OPEN_BATCHES = 4, 256
-"""Files of texts that are kept open, and batches of them that are kept unpacked, some 30,000 characters each."""
+OPEN_FILES, OPEN_BATCHES = 4, 64
+"""Files of texts that are kept open, and batches of them that are kept unpacked, some 130,000 characters each."""
 
 
 class Library:
@@ -121,10 +121,25 @@ class Library:
 
 def text_batches(folder: Path) -> Iterator[dict[str, list[str]]]:
     """The texts of a shard, batch by batch."""
+    for batch in _record_batches(folder):
+        yield batch.to_pydict()
+
+
+def lines_of(folder: Path, numbers: np.ndarray) -> Iterator[dict[str, str]]:
+    """The lines of a shard's documents with these numbers, which ascend."""
+    start = 0
+    for batch in _record_batches(folder):
+        own = numbers[np.searchsorted(numbers, start) : np.searchsorted(numbers, start + batch.num_rows)] - start
+        if len(own):
+            yield from batch.take(pa.array(own)).to_pylist()
+        start += batch.num_rows
+
+
+def _record_batches(folder: Path) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(folder / "texts.arrow")) as file:
         reader = pa.ipc.open_file(file)
         for place in range(reader.num_record_batches):
-            yield reader.get_batch(place).to_pydict()
+            yield reader.get_batch(place)
 
 
 def turns_of(stored: str) -> tuple[Message, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data_prep.repetition import later_copies
-from data_prep.units import ALONE, BASE, BLOCK, TABLE, mixed, powers_of
+from data_prep.units import ALONE, BASE, BLOCK, TABLE, mixed, powers_of, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,12 +220,13 @@ def class_table() -> np.ndarray:
     """Class of each code point below TABLE: uint8; letters after the general category of Unicode, marks on them too."""
     table = np.full(TABLE, SYMBOL, np.uint8)
     kinds = {"L": LETTER, "M": LETTER, "N": DIGIT, "P": MARK, "Z": SPACE}
-    for point in range(TABLE):
+    for point in told():
         letter = chr(point)
         table[point] = SPACE if letter.isspace() else kinds.get(unicodedata.category(letter)[0], SYMBOL)
     latin = (table == LETTER) & (np.arange(TABLE) < 0x250)
     latin[0x1E00:0x1F00] = True
-    capital = np.array([chr(point).isupper() for point in range(TABLE)])
+    capital = np.zeros(TABLE, bool)
+    capital[[point for point in np.flatnonzero(latin).tolist() if chr(point).isupper()]] = True
     table[latin] = LATIN
     table[latin & capital] = UPPER
     for low, high in ALONE:

@@ -16,6 +16,27 @@ SPACE, NEWLINE, DOT = 32, 10, 46
 Arrays = tuple[np.ndarray, ...]
 
 
+def later_copies(hashes_R: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """`repetition.later_copies`: which rows have occurred before in their text."""
+    copies = np.zeros(len(hashes_R), np.bool_)
+    table = np.empty(2, np.int64)
+    for text in range(len(starts) - 1):
+        begin, rows = starts[text], starts[text + 1] - starts[text]
+        if rows < 2:
+            continue
+        bits = _bits(rows * 2)
+        if len(table) < 1 << bits:
+            table = np.empty(1 << bits, np.int64)
+        table[: 1 << bits] = -1
+        for row in range(begin, begin + rows):
+            slot = hashes_R[row] >> np.uint64(64 - bits)
+            while table[slot] >= 0 and hashes_R[table[slot]] != hashes_R[row]:
+                slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
+            copies[row] = table[slot] >= 0
+            table[slot] = row if table[slot] < 0 else table[slot]
+    return copies
+
+
 def units(points_N: np.ndarray, starts: np.ndarray, letters_T: np.ndarray, base: np.uint64) -> Arrays:
     """`units.units_of`, of what is spelt out: the values of all units, where each text's start, the singleness of all."""
     values_U, single_U = np.empty(len(points_N), np.uint64), np.empty(len(points_N), np.bool_)

@@ -105,15 +105,25 @@ def passages_of(texts: Texts) -> Passages:
     return Passages(np.array(hashes, np.uint64), lines.starts[first_P], _with_blanks(lines, last_P), counts)
 
 
-def cut_passages(text: str, hashes: Collection[int]) -> tuple[str, int]:
-    """The text without these passages and the blank lines after each, and how many were cut; all else stays as it is."""
-    passages = passages_of(texts_of([text]))
-    kept, at, cut = [], 0, 0
-    for value, start, end in zip(*(column.tolist() for column in passages[:3]), strict=True):
-        if value in hashes:
-            kept.append(text[at:start])
-            at, cut = end, cut + 1
-    return "".join([*kept, text[at:]]), cut
+def cut_passages(texts: Sequence[str], hashes: Sequence[Collection[int]]) -> list[str]:
+    """Each text without its passages of these hashes, and the blank lines after each; all else stays as it is.
+
+    >>> page = "# Copying\\n\\nThis page may be copied, changed and sold by anyone.\\n\\nThe end"
+    >>> cut_passages([page], [passages_of(texts_of([page])).hashes_P.tolist()])
+    ['# Copying\\n\\nThe end']
+    """
+    found = passages_of(texts_of(texts))
+    places = list(zip(*(column.tolist() for column in found[:3]), strict=True))
+    ends, heads = np.cumsum(found.counts).tolist(), np.cumsum([0, *map(len, texts)]).tolist()
+    left = []
+    for text, wanted, count, end, head in zip(texts, hashes, found.counts.tolist(), ends, heads, strict=False):
+        kept, at = [], 0
+        for value, start, stop in places[end - count : end]:
+            if value in wanted:
+                kept.append(text[at : start - head])
+                at = stop - head
+        left.append("".join([*kept, text[at:]]))
+    return left
 
 
 def boilerplate(

@@ -9,6 +9,7 @@ rule has two rows here: one for texts whose words stand apart, one that counts c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -120,8 +121,10 @@ RULES = (
 """The first rule that holds is the reason. Where a threshold is not its source's, docs/quality-rules.md says why."""
 
 
-def statistics_of(texts: Texts, units: Units) -> Columns:
+def statistics_of(texts: Texts, units: Units, words_DS: np.ndarray | None = None) -> Columns:
     """All statistics of a batch of documents: one column each, in the documents' order.
+
+    `words_DS` are the `word_counts` of the units, if they are known.
 
     Shares are float32 in 0 to 1; a share of nothing is 0. Integers are counted first, and divided at the very end.
     """
@@ -131,7 +134,7 @@ def statistics_of(texts: Texts, units: Units) -> Columns:
     letters = counts_DC[:, LATIN:DIGIT].sum(1)
     east = counts_DC[:, HAN] + counts_DC[:, FUNCTION]
     words_D, lettered_D = (sums(lines.text_L, column, len(letters)) for column in (lines.words_L, lines.lettered_L))
-    spoken_D = word_counts(units).sum(1)
+    spoken_D = (word_counts(units) if words_DS is None else words_DS).sum(1)
     apart = unspaced(east, letters, spoken_D)
     latin = counts_DC[:, LATIN] + counts_DC[:, UPPER]
     script = np.where(apart, UNSPACED, np.where(2 * latin > letters, SPACED, 0))
@@ -181,9 +184,14 @@ def _only(units: Units, chosen: np.ndarray) -> Units:
 
 def _lorem_ipsum(units: Units) -> np.ndarray:
     """Units of each text that belong to a "lorem ipsum"."""
-    lorem, ipsum = units_of(texts_of(["lorem ipsum"])).values_U
+    lorem, ipsum = _lorem()
     pairs = np.flatnonzero((units.values_U[:-1] == lorem) & (units.values_U[1:] == ipsum))
     return 2 * totals(pairs, units.starts)
+
+
+@lru_cache(maxsize=1)
+def _lorem() -> np.ndarray:
+    return units_of(texts_of(["lorem ipsum"])).values_U
 
 
 def verdicts(columns: Mapping[str, np.ndarray], thresholds: Thresholds) -> np.ndarray:

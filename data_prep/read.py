@@ -10,7 +10,6 @@ files of columns.py a shard has
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +22,7 @@ from data_prep.compose import compose
 from data_prep.decontaminate import LeakIndex
 from data_prep.documents import Document, documents_of, first_row_kinds, is_selected
 from data_prep.exclude import TEXT, exclusion
+from data_prep.guard import likely, needs_of
 from data_prep.ledger import EXCLUDED, Account, line_with_text, write_lines
 from data_prep.privacy import find, mask
 from data_prep.quality import repairs_off, unusable
@@ -55,6 +55,16 @@ LATER = (
     "path",
 )
 """Keys of a source that this pass does not depend on; shards have its files, and `off` the repairs among its rules."""
+
+
+class _Read(NamedTuple):
+    """A document that waits for the others of its batch."""
+
+    document: Document
+    fields: Mapping[str, Any]
+    """Of its row, where exercises are made from them."""
+    noted: int
+    """How many lines of dropped.jsonl come before it."""
 
 
 class ReadWork(NamedTuple):
@@ -101,32 +111,55 @@ class ReadWork(NamedTuple):
                 ColumnWriter(folder, index) as writer,
                 (folder / "unusable.jsonl").open("w", encoding="utf-8") as aside,
             ):
-                for entries in _batches(self._entries(account, aside)):
-                    writer.write(entries, self.source, self.seed, account)
+                for batch in self._batches(account):
+                    if entries := list(self._entries(batch, account, aside)):
+                        writer.write(entries, self.seed, account)
             write_lines(account.sink, [account])
             crash_point("prepare.source")
             sign(folder, self.key, account.counts())
 
-    def _entries(self, account: Account, aside: TextIO) -> Iterator[Entry]:
-        """The documents of the shard that can be used and that nobody asked to remove; `aside` takes the unusable ones."""
-        off = repairs_off(self.prepare, self.source)
-        excluded = exclusion([pattern for pattern in self.prepare.exclude if pattern.startswith(TEXT)])
+    def _batches(self, account: Account) -> Iterator[list[_Read]]:
+        """The documents of the shard as they are read, in batches of about BATCH characters."""
         last: list[Row] = []
-        for read in documents_of(self.source, _last_kept(self.rows(account), last), account, self.kinds):
-            document = mended(read, off, account)
-            if reason := unusable(document):
-                account.drop(reason, document.where, document.id, characters=len(document.content))
-                if (safe := _private(document, self.source.personal, Account(self.source.name))) is not None:
-                    aside.write(line_with_text(safe.document, reason))
-                continue
-            unwanted = excluded(document.id, _all_text(document))
-            policy = "off" if unwanted else self.source.personal
-            for entry in family(document, last[0].fields, self.source, policy, self.seed, account):
-                if unwanted or excluded(entry.document.id, _all_text(entry.document)):
-                    size = len(entry.document.content)
-                    account.drop(EXCLUDED, entry.document.where, entry.document.id, characters=size)
-                else:
-                    yield entry
+        rows = _last_kept(self.rows(account), last) if self.source.compose else self.rows(account)
+        batch: list[_Read] = []
+        size = 0
+        for document in documents_of(self.source, rows, account, self.kinds):
+            batch.append(_Read(document, last[0].fields if last else {}, account.noted))
+            size += len(document.content)
+            if size >= BATCH:
+                yield batch
+                batch, size = [], 0
+        yield batch
+
+    def _entries(self, batch: list[_Read], account: Account, aside: TextIO) -> Iterator[Entry]:
+        """The documents that can be used and that nobody asked to remove; `aside` takes the unusable ones."""
+        off, source = repairs_off(self.prepare, self.source), self.source
+        patterns = [pattern for pattern in self.prepare.exclude if pattern.startswith(TEXT)]
+        excluded = exclusion(patterns) if patterns else _nothing_excluded
+        needs = needs_of(texts_of([_all_text(read.document) for read in batch]))
+        flags = zip(needs.repairs_D.tolist(), needs.mask_D.tolist(), needs.lone_D.tolist(), strict=True)
+        with account.read_ahead() as noted:
+            for (read, fields, before), (repairs, masks, lone) in zip(batch, flags, strict=True):
+                noted(before)
+                document = mended(read, off, account, likely(repairs)) if repairs else read
+                if (lone or document.messages) and (reason := unusable(document)):
+                    self._put_aside(document, reason, account, aside)
+                    continue
+                unwanted = excluded(document.id, _all_text(document))
+                holds = masks or document is not read or source.compose
+                policy = source.personal if holds and not unwanted else "off"
+                for entry in family(document, fields, source, policy, self.seed, account):
+                    if unwanted or (patterns and excluded(entry.document.id, _all_text(entry.document))):
+                        size = len(entry.document.content)
+                        account.drop(EXCLUDED, entry.document.where, entry.document.id, characters=size)
+                    else:
+                        yield entry
+
+    def _put_aside(self, document: Document, reason: str, account: Account, aside: TextIO) -> None:
+        account.drop(reason, document.where, document.id, characters=len(document.content))
+        if (safe := _private(document, self.source.personal, Account(self.source.name))) is not None:
+            aside.write(line_with_text(safe.document, reason))
 
     def rows(self, account: Account) -> Iterator[Row]:
         """The rows of the shard; what cannot be used is counted in the account."""
@@ -152,8 +185,11 @@ def family(
     entry = _private(document, policy, account)
     if entry is None:
         return
+    key = f"group {document.group}" if document.group else ""
+    if not source.compose:
+        yield entry._replace(key=key) if key else entry
+        return
     made = compose(entry.document, fields, source, seed, account.composed, account.exercises)
-    key = f"group {entry.document.group}" if entry.document.group else ""
     if made[0] is not entry.document and not key:  # the key that the same text has elsewhere, without exercises
         key = digests_of(texts_of([entry.document.content]))[0]
     yield Entry(made[0], key, document.id, entry.personal)
@@ -186,6 +222,10 @@ def first_kinds(source: Source, shards: Sequence[Shard], prepare: Prepare) -> di
     return {}
 
 
+def _nothing_excluded(_identity: str, _content: str) -> bool:
+    return False
+
+
 def _all_text(document: Document) -> str:
     """What a removal request looks at."""
     return f"{document.content}\n{document.rejected}" if document.rejected else document.content
@@ -198,21 +238,21 @@ def _last_kept(rows: Iterable[Row], last: list[Row]) -> Iterator[Row]:
         yield row
 
 
-def mended(document: Document, off: frozenset[str], account: Account) -> Document:
-    """The document after all repairs that are not `off`; which ones changed it is counted."""
-    text, names = repair(document.text, off)
+def mended(document: Document, off: frozenset[str], account: Account, likely: Sequence[str] | None = None) -> Document:
+    """The document after all repairs that are not `off`; which ones changed it is counted. `likely` as for `repair`."""
+    text, names = repair(document.text, off, likely)
     repairs = set(names)
     messages = []
     for message in document.messages:
-        content, names = repair(message.content, off)
+        content, names = repair(message.content, off, likely)
         messages.append(message._replace(content=content))
         repairs.update(names)
-    rejected, names = repair(document.rejected, off)
+    rejected, names = repair(document.rejected, off, likely)
     repairs.update(names)
     if not repairs:
         return document
     account.mended.update(repairs)
-    return replace(document, text=text, messages=tuple(messages), rejected=rejected)
+    return document._replace(text=text, messages=tuple(messages), rejected=rejected)
 
 
 def _private(document: Document, policy: str, account: Account) -> Entry | None:
@@ -231,17 +271,4 @@ def _private(document: Document, policy: str, account: Account) -> Entry | None:
     account.mended["personal data masked"] += 1
     text, rejected, *contents = [mask(part, its) if its else part for part, its in zip(parts, found, strict=True)]
     messages = tuple(it._replace(content=content) for it, content in zip(document.messages, contents, strict=True))
-    return Entry(replace(document, text=text, rejected=rejected, messages=messages), "", document.id, count)
-
-
-def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        batch.append(entry)
-        size += len(entry.document.content)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    return Entry(document._replace(text=text, rejected=rejected, messages=messages), "", document.id, count)

@@ -36,6 +36,10 @@ def later_copies(hashes_R: np.ndarray, starts: np.ndarray) -> np.ndarray:
     >>> later_copies(np.array([5, 6, 5, 5, 6], np.uint64) << np.uint64(59), np.array([0, 3, 5])).tolist()
     [False, False, True, False, False]
     """
+    from data_prep.fast import kernels
+
+    if compiled := kernels():
+        return compiled.later_copies(hashes_R, starts)
     copies = np.zeros(len(hashes_R), bool)
     rows = np.arange(len(hashes_R), dtype=np.int32)
     seeds_R = hashes_R

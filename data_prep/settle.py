@@ -45,7 +45,7 @@ SHOWN = 5
 """Ids that are printed."""
 ORPHAN = "made from a duplicate"
 """The reason for exercises whose text another text stands in for: they have no side of the split to go to."""
-COLUMNS = ("id", "parent", "digest", "digest2", "key", "place", "draw", "characters", "is_text", "source")
+COLUMNS = ("id", "parent", "digest", "digest2", "key", "place", "characters", "is_text", "source")
 
 
 class Touched(NamedTuple):
@@ -122,7 +122,8 @@ def settle(recipe: Recipe, library: Library, index: LeakIndex | None) -> Settled
 
 
 def _limit(found: _Judge, recipe: Recipe, columns: dict[str, np.ndarray]) -> None:
-    found.drop("over max_documents", beyond_limits(recipe.corpora, columns["source"], columns["draw"], found.alive))
+    beyond_D = beyond_limits(recipe.corpora, columns["source"], columns["parent"], found.alive, recipe.seed)
+    found.drop("over max_documents", beyond_D)
 
 
 def _excluded(recipe: Recipe, columns: dict[str, np.ndarray]) -> np.ndarray:

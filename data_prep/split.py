@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configs.store import hashed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,16 +21,21 @@ ENOUGH = 5
 
 
 def beyond_limits(
-    sources: Sequence[Source], source_D: np.ndarray, draw_D: np.ndarray, alive_D: np.ndarray
+    sources: Sequence[Source], source_D: np.ndarray, parent_D: np.ndarray, alive_D: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Where a source has `max_documents`, those with the smallest random number stay; true for the others."""
+    """Where a source has `max_documents`, those with the smallest random number stay; true for the others.
+
+    `parent_D` are the ids of the texts that documents were made from: a text and its exercises are drawn together.
+    """
     beyond_D = np.zeros(len(alive_D), bool)
     for place, source in enumerate(sources):
         if source.max_documents is not None:
             own = np.flatnonzero(alive_D & (source_D == place))
-            draws = np.unique(draw_D[own])  # a text and the exercises made from it share theirs
+            parents, of = np.unique(parent_D[own], return_inverse=True)
+            draws = [hashed(seed, f"limit {source.name}", f"{parent:016x}") for parent in parents.tolist()]
+            draws_P = np.array(draws, np.uint64)
             if len(draws) > source.max_documents:
-                beyond_D[own] = draw_D[own] >= draws[source.max_documents]
+                beyond_D[own] = (draws_P >= np.sort(draws_P)[source.max_documents])[of]
     return beyond_D
 
 

@@ -11,18 +11,19 @@ dropped.jsonl                 documents that were left out here or by the verdic
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from configs.base import tokenizer_digest
+from configs.speed import fast_wanted
 from configs.store import digest_bytes, staged
-from data_prep.documents import Document
+from data_prep.documents import Document, content_of
 from data_prep.gigatokens import sampled
 from data_prep.leaks import passage_of, without
 from data_prep.ledger import Account, write_lines
-from data_prep.library import Library, text_batches, turns_of
+from data_prep.library import Library, lines_of, text_batches, turns_of
 from data_prep.pack import cut
 from data_prep.passages import cut_passages
 from data_prep.quality import statistics_of
@@ -31,12 +32,14 @@ from data_prep.tokens import Encoded, Encoder, fit
 from data_prep.units import digests_of, texts_of, units_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from configs.recipe import Prepare, Source
 
 ONLY_BOILERPLATE = "only boilerplate"
+_KEPT: dict[tuple[str, Path, str, str], Encoder] = {}
+"""The encoder of the shard before; it takes half a second to make one."""
 LINES = 1 << 13
 """Documents whose lines are written at once: a shard that is one archive may have millions."""
 DOCUMENTS = pa.schema(
@@ -112,8 +115,7 @@ class TokenWork(NamedTuple):
             StorageError: the disk is full.
         """
         account = Account(self.source.name)
-        encoder = Encoder(self.tokenizer, self.base, self.prepare.form)
-        slow = encoder.hasten(self._sample())
+        encoder, slow = self._encoder()
         with staged(self.target) as folder:
             with _Writer(folder, self.prepare.sequence_length) as writer:
                 for kept, encoded in self._encoded(encoder, account):
@@ -123,22 +125,34 @@ class TokenWork(NamedTuple):
                         size = len(kept.document.content)
                         account.drop(fitting.reason, kept.document.where, kept.document.id, characters=size)
                     else:
-                        writer.write(kept, fitting)
-                        _book(account, fitting)
+                        _book(account, fitting, writer.write(kept, fitting))
                     if len(account.lines) >= LINES:
                         write_lines(folder / "dropped.jsonl", [account])
                 write_lines(folder / "dropped.jsonl", [account])
             sign(folder, self.key, {**account.counts(), "slow": slow, "vocabulary": encoder.vocabulary})
 
+    def _encoder(self) -> tuple[Encoder, str]:
+        """The encoder of the shard before in this process, if it goes on with gigatoken; or a new one. And why it is slow."""
+        which = (tokenizer_digest(self.tokenizer), self.tokenizer, self.base, self.prepare.form)
+        used = _KEPT.pop(which, None)
+        encoder = used or Encoder(*which[1:])
+        slow = encoder.hasten(self._sample())
+        if slow and used is not None:  # its `tokenizers` have met text, and work at half their speed
+            encoder = Encoder(*which[1:])
+        _KEPT.clear()
+        if not slow:
+            _KEPT[which] = encoder
+        return encoder, slow
+
     def _sample(self) -> Iterator[Document]:
         """The documents on which a faster tokenizer must give the same tokens, with all that is cut out of them later."""
+        if not fast_wanted():
+            return
         alive = np.flatnonzero(self.verdicts.reason_D == 0)
         ids = [f"{number:016x}" for number in Library([self.read], [0]).columns("id")["id"][alive].tolist()]
-        wanted = set(alive[sampled(ids, self.shards)].tolist())
-        lines = (line for batch in text_batches(self.read) for line in zip(*batch.values(), strict=True))
-        for number, (identity, where, group, text, turns, rejected) in enumerate(lines):
-            if number in wanted:
-                yield Document(identity, self.source.name, where, text, turns_of(turns), rejected, group)
+        for line in lines_of(self.read, alive[sampled(ids, self.shards)]):
+            turns = turns_of(line["turns"])
+            yield Document(line["id"], self.source.name, line["where"], line["text"], turns, line["rejected"])
 
     def _encoded(self, encoder: Encoder, account: Account) -> Iterator[tuple[Kept, Encoded]]:
         waiting: deque[Kept] = deque()
@@ -154,46 +168,65 @@ class TokenWork(NamedTuple):
     def kept(self, account: Account) -> Iterator[Kept]:
         """The documents that stay, without what is cut out of them."""
         library = Library([self.read], [0])
-        columns = library.columns("digest", "digest2", "parent", "language", "personal") if library.count else {}
-        cuts = _cuts(self.verdicts)
-        number = -1
+        names = ("digest", "digest2", "parent", "language", "personal")
+        found = library.columns(*names) if library.count else {}
+        columns = zip(
+            self.verdicts.reason_D.tolist(),
+            self.verdicts.held_D.tolist(),
+            *(column.tolist() for column in found.values()),
+            strict=True,
+        )
+        cuts, number = _cuts(self.verdicts), -1
         for batch in text_batches(self.read):
+            left = self._left(number + 1, batch["text"], cuts, account)
             for identity, where, group, text, turns, rejected in zip(*batch.values(), strict=True):
                 number += 1
-                reason = self.verdicts.reasons[self.verdicts.reason_D[number]]
-                digest = f"{columns['digest'][number]:016x}{columns['digest2'][number]:016x}"
-                document = Document(identity, self.source.name, where, text, turns_of(turns), rejected, group, digest)
-                spans = cuts.spans.get(number, [])
-                if not reason and (number in cuts.passages or spans):
-                    document, reason = self._cut(number, document, cuts, account)
-                if reason:
-                    passage = passage_of(document.content, *spans[0]) if spans and reason.startswith("leak:") else ""
-                    size = len(document.content)
-                    account.drop(reason, where, identity, characters=size, detail=passage)
+                code, held, first, second, parent, language, personal = next(columns)
+                own = left.get(number) or _Left(text, f"{first:016x}{second:016x}", self.verdicts.reasons[code])
+                messages = turns_of(turns) if turns else ()
+                if own.reason:
+                    content, spans = content_of(text, messages), cuts.spans.get(number, [])
+                    passage = passage_of(content, *spans[0]) if spans and own.reason.startswith("leak:") else ""
+                    account.drop(own.reason, where, identity, characters=len(content), detail=passage)
                     continue
-                parent = f"{columns['parent'][number]:016x}"
-                held, language, personal = self.verdicts.held_D, columns["language"], columns["personal"]
-                yield Kept(document, parent, bool(held[number]), int(language[number]), int(personal[number]))
+                source = self.source.name
+                document = Document(identity, source, where, own.text, messages, rejected, group, own.digest)
+                yield Kept(document, f"{parent:016x}", held, language, personal)
 
-    def _cut(self, number: int, document: Document, found: _Cuts, account: Account) -> tuple[Document, str]:
-        """The document without leaking sentences and boilerplate; a reason where too little is left."""
-        text, leak = document.text, self.verdicts.reasons[self.verdicts.leak_D[number]]
-        if (spans := found.spans.get(number)) and self.prepare.decontaminate == "cut":
-            text = without(text, spans)
-            if self._is_short(text):
-                return document, leak
-            account.mended[f"{leak} cut out"] += 1
-            account.left_out[f"{leak} cut out"] += len(document.text) - len(text)
-        if hashes := found.passages.get(number):
-            before = len(text)
-            text, _ = cut_passages(text, frozenset(hashes))
-            if self._is_short(text):
-                return document, ONLY_BOILERPLATE
-            account.mended["repeated passages cut out"] += 1
-            account.left_out["repeated passages cut out"] += before - len(text)
-        if text == document.text:
-            return document, ""
-        return replace(document, text=text, digest=digests_of(texts_of([text]))[0]), ""
+    def _left(self, first: int, texts: Sequence[str], found: _Cuts, account: Account) -> dict[int, _Left]:
+        """By number, what leaking sentences and boilerplate leave of those texts from document `first` on that have some."""
+        alive = (np.flatnonzero(self.verdicts.reason_D[first : first + len(texts)] == 0) + first).tolist()
+        left = {number: texts[number - first] for number in alive if number in found.passages or number in found.spans}
+        reasons: dict[int, str] = {}
+        for number in left if self.prepare.decontaminate == "cut" else ():
+            if spans := found.spans.get(number):
+                leak = self.verdicts.reasons[self.verdicts.leak_D[number]]
+                text = without(left[number], spans)
+                if self._is_enough(left[number], text, f"{leak} cut out", account):
+                    left[number] = text
+                else:
+                    reasons[number] = leak
+        marked = [number for number in left if number in found.passages and number not in reasons]
+        cut = cut_passages([left[number] for number in marked], [found.passages[number] for number in marked])
+        for number, text in zip(marked, cut, strict=True):
+            if self._is_enough(left[number], text, "repeated passages cut out", account):
+                left[number] = text
+            else:
+                reasons[number] = ONLY_BOILERPLATE
+        changed = [number for number, text in left.items() if number in reasons or text != texts[number - first]]
+        digests = digests_of(texts_of([left[number] for number in changed]))
+        return {
+            number: _Left(left[number], digest, reasons.get(number, ""))
+            for number, digest in zip(changed, digests, strict=True)
+        }
+
+    def _is_enough(self, before: str, after: str, what: str, account: Account) -> bool:
+        """Whether a text is long enough after a cut; what was cut out is booked then."""
+        if self._is_short(after):
+            return False
+        account.mended[what] += 1
+        account.left_out[what] += len(before) - len(after)
+        return True
 
     def _is_short(self, text: str) -> bool:
         least = self.prepare.min_chars
@@ -201,6 +234,14 @@ class TokenWork(NamedTuple):
             return False
         texts = texts_of([text])
         return bool(statistics_of(texts, units_of(texts))["chars"][0] < self.prepare.min_chars)
+
+
+class _Left(NamedTuple):
+    """What becomes of a document: its text and that text's digest, or the reason why it goes."""
+
+    text: str
+    digest: str
+    reason: str
 
 
 class _Cuts(NamedTuple):
@@ -221,11 +262,11 @@ class Kept(NamedTuple):
     personal: int
 
 
-def _book(account: Account, encoded: Encoded) -> None:
+def _book(account: Account, encoded: Encoded, supervised: int) -> None:
     account.documents += 1
     account.characters += len(encoded.document.content)
     account.tokens += len(encoded.tokens_T)
-    account.supervised += int(encoded.supervised_T.sum())
+    account.supervised += supervised
     account.truncated += encoded.truncated
     account.rejected += 0 if encoded.rejected_T is None else len(encoded.rejected_T)
 
@@ -246,6 +287,7 @@ class _Writer:
         self.folder, self.row = folder, row
         self.start = self.documents = self.answers = 0
         self.lines: list[tuple[Any, ...]] = []
+        self.parts: list[tuple[int, int, int, int]] = []
 
     def __enter__(self) -> _Writer:
         self.tokens = (self.folder / "tokens.bin").open("wb")
@@ -266,22 +308,23 @@ class _Writer:
         columns = list(zip(*self.lines, strict=True)) or [() for _ in DOCUMENTS]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, DOCUMENTS, strict=True)]
         self.table.write_batch(pa.record_batch(arrays, schema=DOCUMENTS))
+        self.pieces.write(np.array(self.parts, np.int64).tobytes())
         self.lines.clear()
+        self.parts.clear()
 
-    def write(self, kept: Kept, encoded: Encoded) -> None:
-        """One document: its tokens, its line, its pieces."""
+    def write(self, kept: Kept, encoded: Encoded) -> int:
+        """One document: its tokens, its line, its pieces. Returns how many tokens are learnt, of which none is the first."""
         document, length = kept.document, len(encoded.tokens_T)
-        self.tokens.write(encoded.tokens_T.tobytes())
-        self.supervised.write(encoded.supervised_T.tobytes())
-        starts_P, lengths_P = cut(length, self.row)
-        learnt = np.concatenate([[0], np.cumsum(encoded.supervised_T, dtype=np.int64)])
-        learnt_P = learnt[starts_P + lengths_P] - learnt[starts_P + 1]  # the first token of a piece is context only
-        number_P = np.full(len(starts_P), self.documents)
-        pieces_P = np.stack([number_P, self.start + starts_P, lengths_P, learnt_P], axis=1)
-        self.pieces.write(pieces_P.astype(np.int64).tobytes())
+        self.tokens.write(encoded.tokens_T.data)
+        self.supervised.write(encoded.supervised_T.data)
+        learnt = int(np.count_nonzero(encoded.supervised_T))
+        if length <= self.row:
+            self.parts.append((self.documents, self.start, length, learnt))
+        else:
+            self.parts += self._pieces(encoded)
         if encoded.rejected_T is not None:
             size = len(encoded.rejected_T)
-            self.rejected.write(encoded.rejected_T.tobytes())
+            self.rejected.write(encoded.rejected_T.data)
             self.pairs.write(np.array([self.documents, self.answers, size], np.int64).tobytes())
             self.answers += size
         self.lines.append(
@@ -291,7 +334,7 @@ class _Writer:
                 kept.held,
                 self.start,
                 length,
-                int(learnt[-1]),
+                learnt,
                 len(document.content),
                 document.digest,
                 kept.language,
@@ -302,3 +345,12 @@ class _Writer:
         self.documents += 1
         if len(self.lines) == LINES:
             self._flush()
+        return learnt
+
+    def _pieces(self, encoded: Encoded) -> list[tuple[int, int, int, int]]:
+        """The pieces of a document that is longer than a row."""
+        starts_P, lengths_P = cut(len(encoded.tokens_T), self.row)
+        learnt = np.concatenate([[0], np.cumsum(encoded.supervised_T, dtype=np.int64)])
+        learnt_P = learnt[starts_P + lengths_P] - learnt[starts_P + 1]  # the first token of a piece is context only
+        columns = (starts_P + self.start, lengths_P, learnt_P)
+        return [(self.documents, *piece) for piece in zip(*(column.tolist() for column in columns), strict=True)]

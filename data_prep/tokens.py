@@ -8,7 +8,6 @@ teaches nothing and is left off. Legend: T tokens of a document.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,10 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data_prep.documents import Document
+    from data_prep.gigatokens import Encode
 
 Item = TypeVar("Item")
 BATCH_CHARACTERS = 1 << 18
-"""Text that is tokenised at once. A token costs `tokenizers` some 300 bytes while it works: 20 to 40 MB."""
+"""Text that is worked on at once."""
+AT_ONCE = 1 << 14
+"""Text that `tokenizers` is given at once: a token costs it some 300 bytes while it works, which should stay in a cache."""
+RENEWED = 1 << 23
+"""Characters after which gigatoken is loaded again: it remembers what it has met, 1 to 2 MB for each million."""
 LONG = BATCH_CHARACTERS
 """Longer texts are tokenised in parts: 10 MB at once would take a gigabyte."""
 REACH = 256
@@ -73,7 +77,10 @@ class Encoder:
         self.begin, self.end = self._array(self.chat.begin), self._array([self.tokenizer.eos_token_id])
         self.is_control = np.zeros(self.vocabulary, bool)
         self.is_control[list(self.chat.control_ids)] = True
-        self.engine: Callable[[list[str]], list[np.ndarray]] = self._tokenizers
+        self.encode_one: Encode | None = None
+        """gigatoken's function, where it goes on with that."""
+        self.spent = 0
+        """Characters that it has met."""
         self.fixed: dict[tuple[int, ...], np.ndarray] = {}
         """Template text as tokens, an array for each."""
 
@@ -83,8 +90,9 @@ class Encoder:
         data_prep/gigatokens.py says which documents of a shard to give. The ids are the same in either case.
         """
         texts = (text for document in sample for text in self._texts(document))
-        engine, reason = checked_engine(self.chat, texts, self.dtype)
-        self.engine = engine or self.engine
+        if self.spent > RENEWED:
+            self.encode_one, self.spent = None, 0
+        self.encode_one, reason = checked_engine(self.chat, texts, self.encode_one)
         return reason
 
     def encode(self, documents: Iterable[Document]) -> Iterator[Encoded]:
@@ -94,12 +102,15 @@ class Encoder:
             DataError: the chat template does not show where an assistant's turn begins and ends.
         """
         for batch in _batches(documents, lambda document: len(document.content)):
-            for document, own in zip(batch, self._ids(batch), strict=True):
-                encoded = self._encoded(document, own)
+            found = list(self._ids(batch))
+            controlled = self.is_control[np.concatenate([ids for own in found for ids in own])].any()
+            for document, own in zip(batch, found, strict=True):
+                encoded = self._document(document, own, controlled=bool(controlled))
                 yield self._with_rejected(encoded) if document.rejected and not encoded.reason else encoded
 
-    def _encoded(self, document: Document, own: list[np.ndarray]) -> Encoded:
-        if any(self.is_control[ids].any() for ids in own):
+    def _document(self, document: Document, own: list[np.ndarray], *, controlled: bool = True) -> Encoded:
+        """`controlled`: there may be a control token among its ids."""
+        if controlled and any(self.is_control[ids].any() for ids in own):
             return self._refused(document, own, "holds a control token that cannot be written as text")
         if document.messages and self.form == "chat":
             return self._chat(document, own)
@@ -109,8 +120,8 @@ class Encoder:
         """Put the rejected answer beside the chosen one: the same prompt, and the tokens that follow it."""
         document = chosen.document
         turns = (*document.messages[:-1], document.messages[-1]._replace(content=document.rejected))
-        twin = replace(document, messages=turns, rejected="")
-        other = self._encoded(twin, next(self._ids([twin])))
+        twin = document._replace(messages=turns, rejected="")
+        other = self._document(twin, next(self._ids([twin])))
         prompt = int(np.argmax(chosen.supervised_T))
         if other.reason or not np.array_equal(other.tokens_T[:prompt], chosen.tokens_T[:prompt]):
             reason = other.reason or "its prompt has other tokens before the rejected answer"
@@ -139,7 +150,8 @@ class Encoder:
                 strings += [part if bare and not place else self.guard + part for place, part in enumerate(parts)]
                 guarded += [0 if bare and not place else self.guarded for place in range(len(parts))]
                 sizes[-1].append(len(parts))
-        found = (own for some in _batches(strings, len) for own in self.engine(some))
+        self.spent += sum(map(len, strings))
+        found = (own for some in _batches(strings, len, AT_ONCE) for own in self._encoded(some))
         ids = iter([own[skip:] for own, skip in zip(found, guarded, strict=True)])
         for own_sizes in sizes:
             yield [next(ids) if size == 1 else np.concatenate([next(ids) for _ in range(size)]) for size in own_sizes]
@@ -164,7 +176,9 @@ class Encoder:
                 return cut
         return len(text)
 
-    def _tokenizers(self, texts: list[str]) -> list[np.ndarray]:
+    def _encoded(self, texts: list[str]) -> list[np.ndarray]:
+        if self.encode_one is not None:
+            return [self.encode_one(text).astype(self.dtype) for text in texts]
         return [self._array(ids) for ids in self.chat.ids(texts)]
 
     def _array(self, ids: Sequence[int]) -> np.ndarray:
@@ -172,6 +186,11 @@ class Encoder:
 
     def _plain(self, document: Document, own: list[np.ndarray]) -> Encoded:
         """The texts one after the other, with the end mark after a text or an answer."""
+        if not document.messages and len(own[0]):
+            tokens_T = np.concatenate((self.begin, own[0], self.end))
+            supervised_T = np.ones(len(tokens_T), np.uint8)
+            supervised_T[: max(len(self.begin), 1)] = 0
+            return Encoded(document, tokens_T, supervised_T)
         roles = [message.role for message in document.messages] or ["assistant"]
         parts, learnt = [self.begin], [False]
         for role, ids in zip(roles, own, strict=True):
@@ -234,14 +253,14 @@ def fit(encoded: Encoded, length: int, overlong: str) -> Encoded:
     )
 
 
-def _batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in lists of about BATCH_CHARACTERS."""
+def _batches(items: Iterable[Item], size: Callable[[Item], int], most: int = BATCH_CHARACTERS) -> Iterator[list[Item]]:
+    """Items in lists of about so many characters."""
     batch: list[Item] = []
     total = 0
     for item in items:
         batch.append(item)
         total += size(item)
-        if total >= BATCH_CHARACTERS:
+        if total >= most:
             yield batch
             batch, total = [], 0
     if batch:

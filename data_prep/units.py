@@ -105,9 +105,13 @@ def units_of(texts: Texts) -> Units:
     >>> len(a.values_U), bool((a.values_U[:6] == a.values_U[6:]).all())
     (12, True)
     """
+    return units_in(spelt(texts))
+
+
+def units_in(texts: Texts) -> Units:
+    """The same of texts that are `spelt` out."""
     from data_prep.fast import kernels
 
-    texts = spelt(texts)
     if compiled := kernels():
         return Units(*compiled.units(*texts, tables().letters, BASE))
     blocks = [_units_between(texts, start, end) for start, end in _blocks(texts.points_N)]
@@ -175,16 +179,15 @@ def spelt(texts: Texts) -> Texts:
     return Texts(np.concatenate([*parts, texts.points_N[at:]]), starts)
 
 
-def folded(texts: Texts) -> tuple[Texts, np.ndarray]:
-    """The folded code points, uint32 [N], and the texts they belong to: what several letters fold to is spelt out first."""
-    texts = spelt(texts)
+def _folded(texts: Texts) -> np.ndarray:
+    """The folded code points of texts that are spelt out, uint32 [N]."""
     folded_N = np.empty(len(texts.points_N), np.uint32)
     for start in range(0, len(folded_N), BLOCK):
         part = slice(start, start + BLOCK)
         np.take(tables().folded, texts.points_N[part], mode="clip", out=folded_N[part])
     if len(folded_N) and texts.points_N.max() >= TABLE:
         folded_N = np.where(texts.points_N < TABLE, folded_N, texts.points_N)
-    return texts, folded_N
+    return folded_N
 
 
 def digests_of(texts: Texts) -> list[str]:
@@ -194,13 +197,24 @@ def digests_of(texts: Texts) -> list[str]:
     >>> a == b, a == c
     (True, False)
     """
+    return digests_in(spelt(texts))
+
+
+def digests_in(texts: Texts) -> list[str]:
+    """The same of texts that are `spelt` out."""
+    from data_prep.fast import kernels
+
     found: list[str] = []
-    for first, last in _groups(texts.starts):
+    groups = [(0, len(texts.starts) - 1)] if kernels() else _groups(texts.starts)
+    for first, last in groups:
         starts = texts.starts[first : last + 1]
         data, starts = collapsed(Texts(texts.points_N[starts[0] : starts[-1]], starts - starts[0]))
-        for start, end in pairwise(starts.tolist()):
-            last_space = end > start and data[end - 1] == ord(" ")
-            found.append(xxhash.xxh3_128_hexdigest(data[start : end - last_space].data))
+        ends = starts[1:].copy()
+        if len(data):
+            ends[(ends > starts[:-1]) & (data.take(ends - 1, mode="clip") == ord(" "))] -= 1
+        letters, size = data.view(np.uint8).data, data.itemsize
+        for start, end in zip((starts[:-1] * size).tolist(), (ends * size).tolist(), strict=True):
+            found.append(xxhash.xxh3_128_hexdigest(letters[start:end]))
     return found
 
 
@@ -214,7 +228,7 @@ def _groups(starts: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def collapsed(texts: Texts) -> Texts:
-    """The folded texts without the spaces that begin a text or follow a space.
+    """The folded form of texts that are spelt out, without the spaces that begin a text or follow a space.
 
     >>> strings(collapsed(texts_of([" Two\\n\\nWORDS　", "", "　"])))
     ['two words ', '', '']
@@ -222,8 +236,8 @@ def collapsed(texts: Texts) -> Texts:
     from data_prep.fast import kernels
 
     if compiled := kernels():
-        return Texts(*compiled.collapsed(*spelt(texts), tables().folded))
-    texts, folded_N = folded(texts)
+        return Texts(*compiled.collapsed(*texts, tables().folded))
+    folded_N = _folded(texts)
     space_N = folded_N == ord(" ")
     drop_N = space_N.copy()
     drop_N[1:] &= space_N[:-1]
@@ -276,9 +290,11 @@ def tables() -> Tables:
     folded_T = np.arange(TABLE, dtype=np.uint32)
     marks_T = np.where(_han(folded_T), folded_T | np.uint32(SINGLE), np.uint32(0))
     forms: dict[int, str] = {}
-    for point in np.flatnonzero(marks_T == 0).tolist():
+    marks_T[0xAC00:0xD7A4] = folded_T[0xAC00:0xD7A4]  # Hangul syllables
+    for point in told():
         letter = chr(point)
-        form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", letter).casefold())
+        form = unicodedata.normalize("NFKC", letter).casefold()
+        form = form if form == letter else unicodedata.normalize("NFKC", form)
         if letter.isspace():
             folded_T[point] = ord(" ")
         elif len(form) == 1:
@@ -297,6 +313,17 @@ def tables() -> Tables:
     ends = np.cumsum([0, *map(len, forms.values())])
     spellings = np.frombuffer("".join(forms.values()).encode("utf-32-le"), np.uint32)
     return Tables(folded_T, letters_T, np.array(list(forms), np.uint32), spellings, ends)
+
+
+@lru_cache(maxsize=1)
+def told() -> tuple[int, ...]:
+    """The code points below TABLE of which Unicode tells more than what block they are in: 46,000 of 213,000.
+
+    Not Han ideographs (but compatibility ones), Hangul syllables, private ones, surrogates and those of no character.
+    """
+    points = np.arange(TABLE)
+    rest = points[~_han(points) & ((points < 0xAC00) | (points > 0xF8FF) | ((points > 0xD7A3) & (points < 0xD800)))]
+    return tuple(point for point in rest.tolist() if unicodedata.category(chr(point)) != "Cn")
 
 
 def _han(points: np.ndarray) -> np.ndarray:

@@ -87,10 +87,9 @@ def test_what_is_cut_takes_its_blank_lines_along_and_nothing_else_changes() -> N
     rest = "An own sentence,  with odd  spaces \r\nand ﬁne letters: ½™.\n\n"
     text = f"\ufeffTitle\r\n\r\n{NOTICE}\r\n \t\r\n{rest}{NOTICE.upper()}"
     marked = set(passages_of(texts_of([NOTICE])).hashes_P.tolist())
-    assert cut_passages(text, marked) == (f"\ufeffTitle\r\n\r\n{rest}", 2)
-    assert cut_passages(text, set()) == (text, 0)
-    assert cut_passages("", marked) == ("", 0)
-    assert cut_passages(NOTICE, marked) == ("", 1)
+    left = cut_passages([text, text, "", NOTICE, text], [marked, set(), marked, marked, marked])
+    assert left == [f"\ufeffTitle\r\n\r\n{rest}", text, "", "", f"\ufeffTitle\r\n\r\n{rest}"]
+    assert cut_passages([], []) == []
 
 
 def test_numbers_and_signs_of_one_letter_tell_passages_apart() -> None:
@@ -110,7 +109,10 @@ def test_the_first_document_keeps_what_stands_in_more_than_three() -> None:
     assert {number for number, _ in cuts_of(texts, 2)} == {1, 2, 3, 4}
     assert len(cuts_of(texts, 2)) == 6
     assert cuts_of(texts, 3, size=1) == cuts_of(texts, 3, size=6) == cuts_of(texts, 3)
-    assert [cut_passages(texts[number], {hashed})[1] for number in (1, 4)] == [1, 2]
+    assert cut_passages([texts[1], texts[4]], [{hashed}] * 2) == [
+        "Own text 1.\n\n",
+        f"Own text 4.\n\n{NOTIZ}\n",
+    ]
 
 
 def test_documents_that_are_out_neither_count_nor_keep() -> None:

@@ -266,6 +266,25 @@ def test_repairs_are_made_and_counted(work):
     assert prepare(job()).sources[0].mended == {"control characters": 10, "line ends": 10, "not in NFC": 10}
 
 
+def test_what_is_dropped_stands_in_the_order_of_the_rows_though_rows_are_read_ahead(work):
+    """Lines 1 and 3 hold an address, 2 is no JSON, 4 is a plain note."""
+    folder, job = work
+    rows = [{"title": "", "body": f"Write to note{n}@bank.org about the rate."} for n in range(2)]
+    first, second = lines(rows).splitlines(keepends=True)
+    (folder / "notes.jsonl").write_text(f"{first}not json\n{second}" + lines([{"title": "", "body": "The rate rose."}]))
+    text = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(text.replace("path: notes.jsonl,", "path: notes.jsonl, personal: drop,"))
+    made = job("prepare.max_bad_rows=0.5")
+    prepare(made)
+    found = [json.loads(line) for line in (made.folder.corpus / "dropped.jsonl").read_text().splitlines()]
+    own = [(line["where"], line["reason"]) for line in found if line["where"].startswith("notes.jsonl")]
+    assert own[:3] == [
+        ("notes.jsonl:1", "personal data"),
+        ("notes.jsonl:2", "malformed JSON"),
+        ("notes.jsonl:3", "personal data"),
+    ]
+
+
 def test_a_full_disk_leaves_nothing_behind_and_says_so(work, monkeypatch):
     folder, job = work
 

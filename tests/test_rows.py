@@ -116,9 +116,9 @@ def test_documents_that_are_out_already_are_never_held_out():
 
 
 def test_max_documents_keeps_the_same_ones_whatever_the_order():
-    draw = np.array([hashed(0, "limit s", n) for n in range(100)], np.uint64)
+    parents = np.arange(100).astype(np.uint64)
     sources, alive = [source("s", max_documents=7)], np.ones(100, bool)
-    beyond = beyond_limits(sources, np.zeros(100, int), draw, alive)
-    again = beyond_limits(sources, np.zeros(100, int), draw[::-1], alive)
+    beyond = beyond_limits(sources, np.zeros(100, int), parents, alive, 0)
+    again = beyond_limits(sources, np.zeros(100, int), parents[::-1], alive, 0)
     assert (~beyond).sum() == 7
     assert (beyond == again[::-1]).all()

@@ -6,6 +6,8 @@ first, so that a run may go on with another number of processes.
 
     checkpoints/step-000200/    weights.safetensors optimizer.safetensors [reference.safetensors] state.json
     checkpoints/best-000150/    weights.safetensors state.json: the best look within the forgetting budget
+
+Which of them a run goes on with is decided in training/resume.py.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from configs.errors import DataError, RecipeError, StorageError
+from configs.errors import DataError, StorageError
 from configs.progress import say
-from configs.records import packages
 from configs.store import crash_point, digest_json, files_of, remove_folder, staged, verify_files, write_atomic
 from training.world import whole
 
@@ -107,14 +108,14 @@ def save(
 
 def _prune(folder: Path) -> None:
     """Remove all but the last checkpoints, and the best weights that none of them would go on with."""
-    for old in _by_step(folder)[:-KEPT]:
+    for old in by_step(folder)[:-KEPT]:
         remove_folder(old)
     wanted = set()
-    for path in _by_step(folder):
+    for path in by_step(folder):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            wanted.add(best_of(State(**_read(path)["state"])))
+            wanted.add(best_of(State(**read_state(path)["state"])))
     for old in folder.glob("best-*"):
-        if old.name not in {_best_name(step) for step in wanted if step is not None}:
+        if old.name not in {best_name(step) for step in wanted if step is not None}:
             remove_folder(old)
 
 
@@ -123,7 +124,8 @@ def best_of(state: State) -> int | None:
     return next((int(point["step"]) for point in reversed(state.curve) if point.get("best")), None)
 
 
-def _best_name(step: int) -> str:
+def best_name(step: int) -> str:
+    """The folder of the best weights of a step."""
     return f"best-{step:06d}"
 
 
@@ -133,7 +135,7 @@ def save_best(folder: Path, model: PackedModel, state: State, *, writes: bool = 
     if not writes:
         return
     _refuse_full_disk(folder, list(trainable.values()))
-    with staged(folder / _best_name(state.step)) as staging:
+    with staged(folder / best_name(state.step)) as staging:
         save_file(trainable, staging / "weights.safetensors")
         _sign(staging, {"step": state.step})
 
@@ -144,7 +146,7 @@ def _sign(staging: Path, content: dict[str, Any]) -> None:
     write_atomic(staging / "state.json", json.dumps(content | {"sha256": digest_json(content)}, indent=1))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """The content of state.json.
 
     Raises:
@@ -184,58 +186,16 @@ def load_best(folder: Path, model: PackedModel, step: int) -> None:
     Raises:
         DataError: they were damaged since the run was begun or resumed, which looks at them.
     """
-    path = folder / _best_name(step)
+    path = folder / best_name(step)
     try:
-        verify_files(path, _read(path)["files"])
+        verify_files(path, read_state(path)["files"])
     except (OSError, ValueError, KeyError, DataError) as error:
         raise DataError(
-            f"the best weights are damaged ({_reason(error)})",
+            f"the best weights are damaged ({str(error).splitlines()[0]})",
             where=str(path),
             hint=f"Delete {folder} and run the same command again: it trains anew.",
         ) from error
     _put(load_file(path / "weights.safetensors"), model, path)
-
-
-def newest_good(folder: Path, origin: Origin, *, weights_only: bool = False, steady: bool = False) -> Path | None:
-    """The newest checkpoint whose bytes are what its state says; None if there is none.
-
-    A damaged one is moved aside as `damaged-step-NNNNNN` and named, so one process alone must ask. With `weights_only` one
-    whose optimiser state alone is lost will do, also if it was moved aside before. `steady`: for setting a run back, which
-    only weights can serve that the last step had moved.
-
-    Raises:
-        RecipeError: the checkpoints were made from another recipe, corpus or base.
-    """
-    found = _by_step(folder, damaged=weights_only)
-    for path in reversed(found):
-        try:
-            content = _verified(path, weights_only=weights_only)
-        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
-            _set_aside(path, error)
-            continue
-        _refuse_other_recipe(content["made_from"], origin.settled, folder)
-        if steady and content["state"]["in_a_row"]:
-            continue
-        if not steady:
-            _tell_changes(content["free"], origin.free, State(**content["state"]))
-        return path
-    if found and not steady:
-        say("  no good checkpoint is left: the run begins anew")
-    return None
-
-
-def _verified(path: Path, *, weights_only: bool) -> dict[str, Any]:
-    """The content of a checkpoint's state whose files are whole, and the best weights that it counts on."""
-    content = _read(path)
-    files = dict(content["files"])
-    if weights_only:
-        files.pop("optimizer.safetensors", None)
-    verify_files(path, files)
-    best = best_of(State(**content["state"]))
-    if best is not None:
-        kept = path.with_name(_best_name(best))
-        verify_files(kept, _read(kept)["files"])
-    return content
 
 
 def load(
@@ -253,30 +213,10 @@ def load(
     else:
         _put_moments(load_file(path / "optimizer.safetensors"), model, optimizer)
     kept = path / "reference.safetensors"
-    return State(**_read(path)["state"]), load_file(kept) if kept.is_file() else {}
+    return State(**read_state(path)["state"]), load_file(kept) if kept.is_file() else {}
 
 
-def _set_aside(path: Path, error: Exception) -> None:
-    """Move a damaged checkpoint out of the way, and say what is left of it."""
-    if path.name.startswith(DAMAGED):
-        return
-    told = (
-        f"  checkpoint {path.name} is damaged ({_reason(error)}); moved to {DAMAGED}{path.name}, trying the one before"
-    )
-    with suppress(DataError, OSError, ValueError, KeyError, TypeError):
-        _verified(path, weights_only=True)
-        told += "; its weights are whole: --weights-only would go on from them"
-    aside = path.with_name(f"{DAMAGED}{path.name}")
-    remove_folder(aside)
-    path.rename(aside)
-    say(told)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _by_step(folder: Path, *, damaged: bool = False) -> list[Path]:
+def by_step(folder: Path, *, damaged: bool = False) -> list[Path]:
     """The checkpoints in `folder`, oldest first; with those that were moved aside if `damaged`."""
     steps = {}
     for prefix in (DAMAGED, "") if damaged else ("",):
@@ -285,31 +225,6 @@ def _by_step(folder: Path, *, damaged: bool = False) -> list[Path]:
             if number.isdecimal():  # a copy that a person made is none of ours
                 steps[path] = int(number)
     return sorted(steps, key=steps.__getitem__)
-
-
-def _tell_changes(before: dict[str, Any], now: dict[str, Any], state: State) -> None:
-    """Say what differs from before the stop and may: settings that are free, and versions of packages."""
-    changed = [f"{key} {before[key]} -> {now[key]}" for key in now if key in before and before[key] != now[key]]
-    if changed:
-        say(f"  changed since the stop, which may be: {', '.join(changed)}")
-    old, new = (state.made[-1]["packages"] if state.made else {}), packages()
-    differing = [f"{name} {old.get(name)} -> {new[name]}" for name in new if old and old.get(name) != new[name]]
-    if differing:
-        say(f"  other packages than before the stop, so numbers may differ: {', '.join(differing)}")
-
-
-def _refuse_other_recipe(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    differing = [
-        f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if differing:
-        raise RecipeError(
-            "this unfinished run was started from something else:\n    " + "\n    ".join(differing),
-            where=str(folder),
-            hint=f"Undo the change to resume, give the run another name, or delete {folder} to start afresh.",
-        )
 
 
 def _moments(trainable: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

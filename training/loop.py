@@ -31,6 +31,7 @@ from training.meter import Taken
 from training.model import PackedModel, build
 from training.optimizer import optimizer_of, set_rate
 from training.probes import Probe, probes
+from training.resume import newest_good
 from training.world import World, shard
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Loop:
         """Go to the newest good checkpoint, with `steady` one whose last step was applied; False if there is none."""
         found = None
         if self.world.is_main:
-            found = checkpoint.newest_good(self.checkpoints, self.origin, weights_only=weights_only, steady=steady)
+            found = newest_good(self.checkpoints, self.origin, weights_only=weights_only, steady=steady)
         found = self.world.same(found)
         if found is None:
             return False

@@ -50,7 +50,7 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         DivergedError: steps stayed not finite although the weights were set back.
         GateError: the forgetting budget was never kept.
         MemoryExhaustedError: the smallest micro-batch does not fit.
-        StorageError: the disk is full, or the processes do not find one another.
+        StorageError: the disk is full, or the processes do not find, or lose, one another.
         StoppedError: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     started = time.monotonic()

@@ -7,6 +7,7 @@ the functions that need them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from functools import lru_cache
@@ -240,6 +241,7 @@ def _four_bits(dtype: torch.dtype) -> Any:
     loaded: dict[str, Any] = sys.modules  # type: ignore[assignment]
     kernels = loaded.get("kernels")
     loaded["kernels"] = None  # through that package bitsandbytes would fetch code from the hub and run it
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would advise to install that package
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:

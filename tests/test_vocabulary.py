@@ -336,6 +336,7 @@ def story(tiny_base, tmp_path_factory) -> Path:
     return folder / "runs" / "story"
 
 
+@pytest.mark.slow
 def test_the_base_is_scored_as_it_is_published_and_the_tuned_model_with_its_new_tokens(story, finished, tiny_base):
     base, tuned = (Scorecard.read(story / "scorecards" / which / "scorecard.json") for which in ("base", "tuned"))
     alone = Scorecard.read(finished / "runs/story/scorecards/base/scorecard.json")
@@ -345,6 +346,7 @@ def test_the_base_is_scored_as_it_is_published_and_the_tuned_model_with_its_new_
     assert Run.read(story / "run/run.json").base_digest == base_digest(story / "base")
 
 
+@pytest.mark.slow
 def test_the_release_has_the_longer_tokenizer_and_loads_on_the_published_base_and_merged(story, tiny_base):
     release = story / "release"
     checks = json.loads((release / "release.json").read_text("utf-8"))["checks"]
@@ -361,6 +363,7 @@ def test_the_release_has_the_longer_tokenizer_and_loads_on_the_published_base_an
         torch.testing.assert_close(merged(ids).logits, tuned(ids).logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_show_trace_finds_the_extended_and_the_published_base(story):
     from configs.lineage import trace
 

@@ -79,7 +79,7 @@ class Train(Part):
     """Train on this part of the rows: those with the smallest hashes of (seed, "pilot", row), so that a smaller part lies
     in a larger one. `sectorlm pilot` sets it."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Stop after this many steps, whatever `epochs` says."""
+    """Stop each phase after this many steps, whatever `epochs` says."""
     batch_tokens: int = Field(default=32768, ge=32)
     """Tokens of one optimiser step, over all processes: the global batch."""
     micro_batch_tokens: int = Field(default=8192, ge=32)
@@ -123,12 +123,18 @@ class Train(Part):
             raise ValueError(
                 f"a preference phase needs method: lora, got {self.method}: all weights would be held three times"
             )
+        if self.max_general_loss_increase is not None and any(it.objective == "preference" for it in self.phases):
+            raise ValueError(
+                "the forgetting budget chooses weights by the loss on the chosen answers, which preference training may raise: "
+                "leave max_general_loss_increase out, or train the preference phase in a recipe of its own (train.start)"
+            )
         if self.start is not None and (self.init != "zero" or self.dora):
             raise ValueError("start brings factors of its own: leave out init and dora")
-        if self.quantise != "none" and self.init == "pissa":
-            raise ValueError(
-                "init: pissa needs the base's own weights, not quantised ones: use olora, or quantise: none"
-            )
+        moved = self.init in ("pissa", "olora")
+        if moved and self.quantise != "none":
+            raise ValueError(f"init: {self.init} needs the base's own weights, not quantised ones")
+        if moved and self.dora:
+            raise ValueError(f"init: {self.init} and dora both take the base's weights apart: use one of them")
         return self
 
     @model_validator(mode="after")

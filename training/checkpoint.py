@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from configs.errors import DataError, StorageError
 from configs.progress import say
 from configs.store import crash_point, digest_json, files_of, remove_folder, staged, verify_files, write_atomic
-from training.world import whole
+from training.world import gathered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,9 +89,9 @@ def save(
     Raises:
         StorageError: the disk is full; the checkpoints that were there are untouched.
     """
-    trainable = {name: whole(value) for name, value in model.trainable().items()}
-    moments = _moments(model.trainable(), optimizer)
-    before = {name: whole(value) for name, value in (reference or {}).items()}
+    trainable = gathered(model.trainable(), keep=writes)
+    moments = gathered(_moments(model.trainable(), optimizer), keep=writes)
+    before = gathered(reference or {}, keep=writes)
     if not writes:
         return
     target = folder / f"step-{state.step:06d}"
@@ -131,7 +131,7 @@ def best_name(step: int) -> str:
 
 def save_best(folder: Path, model: PackedModel, state: State, *, writes: bool = True) -> None:
     """Keep the weights of this look as the best so far. Earlier ones go when a checkpoint knows of this one."""
-    trainable = {name: whole(value) for name, value in model.trainable().items()}
+    trainable = gathered(model.trainable(), keep=writes)
     if not writes:
         return
     _refuse_full_disk(folder, list(trainable.values()))
@@ -230,7 +230,7 @@ def by_step(folder: Path, *, damaged: bool = False) -> list[Path]:
 def _moments(trainable: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """AdamW's state by parameter name: `NAME:exp_avg`, `NAME:exp_avg_sq`, `NAME:step`."""
     return {
-        f"{name}:{key}": whole(value)
+        f"{name}:{key}": value
         for name, parameter in trainable.items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }

@@ -108,7 +108,9 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     if train.method == "scratch":
         causal = _from_config(folder)
     else:
-        dtype = torch.float32 if train.quantise == "none" else precision
+        # Factors that are made from the base's weights, and weights that are trained, are made from all of their digits.
+        whole = train.method == "full" or train.init not in ("zero", "gaussian")
+        dtype = torch.float32 if whole and train.quantise == "none" else precision
         causal = load_weights(folder, dtype=dtype, attention=register(), quantise=train.quantise)
     wrapper = None
     if train.method == "lora":
@@ -121,7 +123,8 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
             parameter.data = parameter.data.to(torch.float32)
         elif parameter.dtype.is_floating_point:  # those in four bits are bytes
             parameter.data = parameter.data.to(precision)
-    model = PackedModel(causal, precision).to(device)
+    # Weights that are to be parted go to their devices in parts: no card need hold them all.
+    model = PackedModel(causal, precision).to("cpu" if train.parallel == "fsdp" else device)
     prove(model)
     if keeps_no_activations(train, device):
         causal.gradient_checkpointing_enable({"use_reentrant": False})

@@ -75,14 +75,15 @@ class Preference:
 
     def loss(self, model: PackedModel, batch: Batch) -> torch.Tensor:
         """The pairs' summed loss; the reference is asked first, since afterwards the weights must stay as they are."""
-        now = model.trainable()
+        now, learns = model.trainable(), model.training
         kept = {name: value.detach().clone() for name, value in now.items()}
         _put(now, self.reference or kept)
         try:
             with torch.no_grad():
-                expected_N = by_document(model(batch, each=True), batch)
+                expected_N = by_document(model.eval()(batch, each=True), batch)  # dropout is the policy's alone
         finally:  # also where memory ran out, since the step is then tried again
             _put(now, kept)
+            model.train(learns)
         gained_N = expected_N - by_document(model(batch, each=True), batch)  # log p - log r
         margin_P = self.beta * (gained_N[0::2] - gained_N[1::2])
         return -logsigmoid(margin_P).sum()

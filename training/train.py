@@ -20,13 +20,11 @@ from training.meter import Meter, Silent, peak_memory_bytes
 from training.model import check_fits
 from training.page import write_page
 from training.trackers import Trackers
-from training.world import World, whole
+from training.world import World, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import torch
 
     from configs.job import Job
     from configs.progress import Track
@@ -159,13 +157,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         checkpoint.load_best(loop.checkpoints, loop.model, best)
         say(f"  best sector loss within the forgetting budget: step {best}")
     folder, weights = job.folder.run, "model" if loop.wrapper is None else "adapter"
-    values = {name: whole(value) for name, value in loop.model.trainable().items()}
-    if loop.world.is_main:
-        with staged(folder / weights) as staging:
-            if loop.wrapper is not None:
-                save_adapter(loop.wrapper, values, loop.before, staging)
-            else:
-                _save_model(loop, values, staging)
+    _save(loop, folder / weights)
     crash_point("train.before_record")
     loop.world.wait()
     return Run(
@@ -179,7 +171,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         method=train.method,
         weights=weights,
         weights_digest=digest_folder(folder / weights, FILES),
-        trainable_parameters=sum(value.numel() for value in values.values()),
+        trainable_parameters=sum(value.numel() for value in loop.model.trainable().values()),
         total_parameters=loop.model.size,
         steps=state.step,
         epochs=round(loop.course.passes(state.step), 4),
@@ -201,8 +193,15 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
     )
 
 
-def _save_model(loop: Loop, values: dict[str, torch.Tensor], staging: Path) -> None:
-    """All weights, and the tokenizer; parted ones as they were put together."""
-    parted = loop.job.recipe.train.parallel == "fsdp"
-    loop.model.causal.save_pretrained(staging, state_dict=values if parted else None, safe_serialization=True)
-    load_tokenizer(base_of(loop.job, weights=False)).save_pretrained(staging)
+def _save(loop: Loop, target: Path) -> None:
+    """The adapter, or all weights and the tokenizer; parted ones as they are put together, which takes every process."""
+    values = gathered(loop.model.trainable(), keep=loop.world.is_main)
+    if not loop.world.is_main:
+        return
+    with staged(target) as staging:
+        if loop.wrapper is not None:
+            save_adapter(loop.wrapper, values, loop.before, staging)
+            return
+        parted = loop.job.recipe.train.parallel == "fsdp"
+        loop.model.causal.save_pretrained(staging, state_dict=values if parted else None, safe_serialization=True)
+        load_tokenizer(base_of(loop.job, weights=False)).save_pretrained(staging)

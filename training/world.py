@@ -20,7 +20,7 @@ from configs.errors import StorageError
 from configs.spread import CALLED, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from training.model import PackedModel
 
@@ -176,3 +176,13 @@ def whole(value: torch.Tensor) -> torch.Tensor:
     """A tensor as one process would hold it, on the CPU; everybody must ask for a parted one."""
     gather = getattr(value, "full_tensor", None)
     return (gather() if gather is not None else value).detach().cpu().contiguous()
+
+
+def gathered(values: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str, torch.Tensor]:
+    """`whole` of each; a process that does not write takes part and keeps nothing."""
+    found = {}
+    for name, value in values.items():
+        there = whole(value)
+        if keep:
+            found[name] = there
+    return found

@@ -184,7 +184,7 @@ def _load(job: Job, machine: Machine, worst: Worst, device: torch.device) -> Loa
     train = job.recipe.train
     precision = precision_of(train, device)
     if machine.gpu is not None:  # a card that may not be here
-        reduced = train.precision != "float32" and machine.gpu.bfloat16
+        reduced = train.precision == "bfloat16" or (train.precision == "auto" and machine.gpu.bfloat16)
         precision = torch.bfloat16 if reduced else torch.float32
     return Load(
         tokens=worst.tokens,

@@ -57,7 +57,7 @@ class Load:
     """Frozen linear layers are kept in 4 bits."""
     processes: int = 1
     sharded: bool = False
-    """Weights, gradients and moments are spread over the processes (FSDP); otherwise each holds all (DDP)."""
+    """Weights, gradients and moments are spread over the processes (FSDP); otherwise each holds all."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Memory:
     workspace: float
     """What the backward pass needs beyond that."""
     communication: float = 0.0
-    """Buckets of DDP, or the layers that FSDP gathers: this one and the next."""
+    """The flat copy of the gradients that is summed over the processes (training/world.py), or the layers that FSDP
+    gathers: this one and the next."""
     followed: bool = True
     """Whether a step could be followed; else activations are a formula's."""
 

@@ -190,15 +190,36 @@ def _extend(base: Path, tokens: tuple[str, ...], target: Path) -> dict[str, Any]
     _prove(tokenizer, numbers, base)
     tokenizer.save_pretrained(target)
     config = read_config(base)
-    inner = config.get("text_config") if "vocab_size" not in config else None
-    holder = inner if isinstance(inner, dict) else config
-    size = max(int(holder.get("vocab_size") or 0), 1 + max(numbers.values()))
+    holder, size = _grown(config, numbers)
     if any(base.glob("*.safetensors")):
         _grow(base, target, {numbers[form.text]: own for form, own in pieces.items()}, size)
     holder["vocab_size"] = size
     # The base's own config and nothing else, so that the fingerprint depends on the base and the tokens alone.
     write_atomic(target / "config.json", json.dumps(config, indent=2) + "\n")
     return {"rows": numbers, "vocabulary": size}
+
+
+def _grown(config: dict[str, Any], numbers: dict[str, int]) -> tuple[dict[str, Any], int]:
+    """The part of the config that holds `vocab_size`, and what it must be; some bases have more rows than tokens."""
+    inner = config.get("text_config") if "vocab_size" not in config else None
+    holder = inner if isinstance(inner, dict) else config
+    return holder, max(int(holder.get("vocab_size") or 0), 1 + max(numbers.values()))
+
+
+def foreseen(job: Job) -> tuple[tuple[int, ...], int]:
+    """The new rows and the vocabulary that the base will have with `train.new_tokens`, without making it; (), 0 for none.
+
+    Raises:
+        DataError: the base, or the file of the tokens, cannot be read.
+        RecipeError: a token is one of the base's already.
+    """
+    tokens = new_tokens(job.recipe, job.roots)
+    if not tokens:
+        return (), 0
+    base = base_folder(job.recipe.base, job.roots, weights=False)
+    tokenizer = load_tokenizer(base)
+    numbers = add_forms(tokenizer, list(_pieces(tokenizer, base, tokens)))
+    return tuple(numbers.values()), _grown(read_config(base), numbers)[1]
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, base: Path, tokens: tuple[str, ...]) -> dict[Spelling, list[int]]:

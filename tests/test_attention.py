@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from configs.errors import RecipeError
+from configs.tuning import Train
 from training import kernels as page
 from training.attention import packed_attention, packed_mask, path_of
-from training.kernels import blocks, visible
+from training.kernels import blocks, is_ampere, visible
+from training.model import precision_of
 
 HALF, FULL = torch.bfloat16, torch.float32
 
@@ -136,6 +138,16 @@ def test_the_kernel_is_chosen_by_device_format_soft_cap_dropout_and_widths(
     device, dtype, softcap, dropout, widths, path
 ):
     assert path_of(device, dtype, softcap, dropout, widths) == path
+
+
+def test_gpus_before_ampere_get_float32_and_torchs_own_kernel(monkeypatch):
+    """V100 is 7.0, T4 is 7.5, A100 is 8.0: bfloat16 and FlashAttention-2 begin there."""
+    for capability, dtype, path in (((7, 0), FULL, "sdpa"), ((7, 5), FULL, "sdpa"), ((8, 0), HALF, "varlen")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda it=capability: it)
+        is_ampere.cache_clear()
+        assert precision_of(Train(), torch.device("cuda")) == dtype
+        assert path_of("cuda", HALF, None, 0.0, (128, 128), recent=is_ampere()) == path
+    is_ampere.cache_clear()
 
 
 @pytest.mark.parametrize(("heads", "window", "asked"), [((4, 4), None, (-1, 0)), ((4, 2), 8, (7, 0))])

@@ -10,6 +10,8 @@ from configs.errors import RecipeError
 from configs.job import Job
 from configs.recipe import Recipe
 from configs.store import HOUSE, RunFolder
+from configs.tuning import Train
+from training.advice import _of_serving
 from training.plan import Asked, plan
 from training.rates import GPUS, Machine, machine_of
 
@@ -94,6 +96,26 @@ def test_a_card_without_bfloat16_is_warned_about(tmp_path, tiny_base):
     made = plan(make_job(tmp_path, tiny_base), Asked(machine_of("t4")))
     assert any("T4 has no bfloat16" in line for line in made["warnings"])
     assert made["training"]["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"rank": 16}, []),
+        ({"rank": 17}, ["an adapter of rank 17 needs --max-lora-rank 32, or set publish.merged: true"]),
+        (
+            {"rank": 48, "init": "olora"},
+            ["an adapter of rank 96 (twice train.rank: init is olora) needs --max-lora-rank 128"],
+        ),
+        ({"rank": 300, "init": "pissa"}, ["no adapters of rank 600 (twice train.rank: init is pissa)"]),
+        ({"dora": True, "new_tokens": ["sukuk"]}, ["no DoRA adapters", "no adapters with new tokens"]),
+        ({"method": "full"}, []),
+    ],
+)
+def test_what_vllm_cannot_serve_as_an_adapter_is_told_before_it_is_trained(settings, told):
+    found = _of_serving(Train.model_validate_json(json.dumps(settings)), merged=False)
+    assert len(found) == len(told)
+    assert all("to serve with vLLM" in line and part in line for line, part in zip(found, told, strict=True))
 
 
 def test_a_probe_names_no_other_machine_and_needs_a_corpus(tmp_path, tiny_base):

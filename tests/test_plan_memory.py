@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, Qwen3Config, Qwen3Moe
 from configs.job import Job
 from configs.recipe import Recipe
 from configs.store import HOUSE, RunFolder
+from tests.training_jobs import with_weights
 from training.advice import Room, largest, remedies
 from training.batches import Batch
 from training.memory import FOUR_BIT, Living, Load, memory_of
@@ -145,6 +146,22 @@ def test_flops_are_what_torch_counts_in_a_real_step(tiny_base):
     with FlopCounterMode(display=False, custom_mapping=in_place) as counted:
         (model(one_document()) / T).backward()
     assert Shape.of(job).flops(T, T - 1, 0) == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_new_tokens_are_rows_that_are_trained_and_a_longer_vocabulary(tmp_path, tiny_base, tied):
+    """Two forms of `sukuk`, one of the Chinese word: 3 rows of width 32, twice where the head has rows of its own."""
+    base = tiny_base if tied else with_weights(tiny_base, tmp_path / "untied", lambda _: None)
+    plain, more = (Shape.of(job_of(base, **it)) for it in ({}, {"new_tokens": ["sukuk", "逆回购"]}))
+    assert more.trainable - plain.trainable == 3 * 32 * (1 if tied else 2)
+    assert more.total - plain.total == (more.vocabulary - 320) * 32 * (1 if tied else 2)
+    assert more.vocabulary >= 320
+    job = job_of(tiny_base, new_tokens=["sukuk", "逆回购"]) if tied else None
+    if job is not None:
+        memory = memory_of(more, Load(T, T - 1, torch.float32, device="cpu"))
+        assert memory.followed
+        job = Job(job.recipe, job.roots, RunFolder(tmp_path / "runs"))
+        assert memory.activations + memory.loss + memory.workspace == pytest.approx(real_peak(job), rel=0.05)
 
 
 def test_what_does_not_fit_is_told_with_remedies_that_hold(tiny_base):

@@ -7,19 +7,23 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from training.adapters import TAKES_FROM_BASE
 from training.memory import Load, memory_by_tokens, memory_of
 
 if TYPE_CHECKING:
     from configs.job import Job
     from configs.records import Corpus
+    from configs.tuning import Train
     from training.rates import Machine
     from training.shape import Shape
 
 MOST_PASSES = 4
 """Passes over a text beyond which repeating it is worth much less than new text (Muennighoff et al. 2023, section 5)."""
 FEW_STEPS = 20
-MOST_SERVED_RANK = 64
-"""Adapters above this rank need `--max-lora-rank` of vLLM raised, at the cost of memory for every adapter."""
+"""Steps below which a loss tells more about the warm-up than about the data."""
+SERVED_RANKS = (16, 32, 64, 128, 256, 320, 512)
+"""What vLLM's `--max-lora-rank` may be, the first of them unasked (0.22, vllm/config/lora.py); more costs memory for every
+adapter."""
 CONTEXT = 0.6e9
 """Bytes that CUDA's context and the matrix libraries take on a card beside the tensors: an assumption, 0.4 to 0.8 GB."""
 SLACK = 0.05
@@ -94,7 +98,7 @@ def warnings(job: Job, shape: Shape, steps: dict[str, Any], corpus: Corpus | Non
     return [
         *_of_learning(job, shape, steps),
         *_of_sources(job, steps, corpus),
-        *_of_serving(job),
+        *_of_serving(job.recipe.train, job.recipe.publish.merged),
         *_of_precision(job, machine),
     ]
 
@@ -127,23 +131,35 @@ def _of_sources(job: Job, steps: dict[str, Any], corpus: Corpus | None) -> list[
         for name, count in passes.items()
         if count > MOST_PASSES
     ]
-    paths = {it.name: (it.path,) if isinstance(it.path, str) else it.path for it in job.recipe.corpora}
-    hub = [name for name, own in paths.items() if any(path.startswith("hf:") for path in own)]
+    hub = [it.name for it in job.recipe.corpora if any(path.startswith("hf:") for path in it.paths)]
     if hub and corpus is None:
         found.append(f"{', '.join(hub)}: read from the hub, not counted here; `sectorlm prepare` counts")
     return found
 
 
-def _of_serving(job: Job) -> list[str]:
-    """What vLLM cannot serve as an adapter, where the recipe says that it shall (`publish.serve: vllm`)."""
-    train, target = job.recipe.train, getattr(job.recipe.publish, "serve", None)
-    if target != "vllm" or train.method in ("full", "scratch") or job.recipe.publish.merged:
+def saved_rank(train: Train) -> int:
+    """Rank of the adapter as it is saved: factors that began with a part of the base stand beside that part."""
+    return 2 * train.rank if train.init in TAKES_FROM_BASE else train.rank
+
+
+def _of_serving(train: Train, merged: bool) -> list[str]:
+    """What stands in the way of serving the adapter with vLLM; merged weights are served like any model."""
+    if train.method != "lora":
         return []
-    found = []
-    if train.rank > MOST_SERVED_RANK:
-        found.append(f"vLLM serves rank {train.rank} only with --max-lora-rank raised; publish.merged: true needs none")
-    if getattr(train, "dora", False) or str(train.method) == "dora":
-        found.append("vLLM serves no DoRA adapters: publish.merged: true")
+    found, instead = [], "serve the merged weights" if merged else "set publish.merged: true"
+    if train.dora:
+        found.append(f"to serve with vLLM: it takes no DoRA adapters; {instead}")
+    if train.new_tokens:
+        found.append(f"to serve with vLLM: it takes no adapters with new tokens; {instead}")
+    rank = saved_rank(train)
+    twice = f" (twice train.rank: init is {train.init})" if rank != train.rank else ""
+    needed = next((it for it in SERVED_RANKS if it >= rank), None)
+    if needed is None:
+        found.append(f"to serve with vLLM: it takes no adapters of rank {rank}{twice}; {instead}")
+    elif needed != SERVED_RANKS[0]:
+        found.append(
+            f"to serve with vLLM: an adapter of rank {rank}{twice} needs --max-lora-rank {needed}, or {instead}"
+        )
     return found
 
 

@@ -18,7 +18,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from configs.errors import RecipeError
-from training.kernels import all_at_once, capped, flash, fused, varlen_attn, windowed
+from training.kernels import all_at_once, capped, flash, fused, is_ampere, varlen_attn, windowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,9 +102,9 @@ def packed_attention(  # noqa: PLR0913 - the signature is that of transformers
         sliding_window = int(attention_mask) or None
     query_1HTD, key_1KTD, value_1KTD = _same_format(query_1HTD, key_1KTD, value_1KTD)
     scale = query_1HTD.shape[-1] ** -0.5 if scaling is None else scaling
-    path = path_of(
-        query_1HTD.device.type, query_1HTD.dtype, softcap, dropout, (key_1KTD.shape[-1], value_1KTD.shape[-1])
-    )
+    device, widths = query_1HTD.device.type, (key_1KTD.shape[-1], value_1KTD.shape[-1])
+    recent = device != "cuda" or is_ampere()
+    path = path_of(device, query_1HTD.dtype, softcap, dropout, widths, recent=recent)
     if path == "varlen":
         longest = others.get("max_length_q") or int((cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).max())
         parts = (part[0].transpose(0, 1) for part in (query_1HTD, key_1KTD, value_1KTD))
@@ -128,13 +128,21 @@ def packed_attention(  # noqa: PLR0913 - the signature is that of transformers
     return torch.cat(outs, 2).transpose(1, 2), None
 
 
-def path_of(device: str, dtype: torch.dtype, softcap: float | None, dropout: float, widths: tuple[int, int]) -> str:
+def path_of(
+    device: str,
+    dtype: torch.dtype,
+    softcap: float | None,
+    dropout: float,
+    widths: tuple[int, int],
+    *,
+    recent: bool = True,
+) -> str:
     """Which attention computes.
 
     `scores` where there is a soft cap; `varlen`, one kernel for all documents, on CUDA; `flash`, a CPU's kernel with our
     choice of number format; `sdpa`, torch's choice for each document, everywhere else. `widths` are those of a key and of
     a value. The variable-length kernel is FlashAttention-2's: half precision, equal widths up to 256 that 8 divides, no
-    dropout (torch.nn.attention.varlen).
+    dropout (torch.nn.attention.varlen), a `recent` GPU (`kernels.is_ampere`).
 
     >>> path_of("cpu", torch.float32, None, 0.0, (64, 64)), path_of("cuda", torch.bfloat16, 50.0, 0.0, (64, 64))
     ('sdpa', 'scores')
@@ -142,7 +150,7 @@ def path_of(device: str, dtype: torch.dtype, softcap: float | None, dropout: flo
     if softcap is not None:
         return "scores"
     half = dtype in (torch.bfloat16, torch.float16) and dropout == 0.0 and widths[0] == widths[1]
-    if device == "cuda" and half and widths[0] <= 256 and widths[0] % 8 == 0 and varlen_attn() is not None:
+    if device == "cuda" and recent and half and widths[0] <= 256 and widths[0] % 8 == 0 and varlen_attn() is not None:
         return "varlen"
     return "flash" if device == "cpu" and half else "sdpa"
 

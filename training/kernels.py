@@ -45,6 +45,12 @@ def varlen_attn() -> Callable[..., Any] | None:
     return known if {"window_size", "enable_gqa", "scale"} <= set(inspect.signature(known).parameters) else None
 
 
+@lru_cache(maxsize=1)
+def is_ampere() -> bool:
+    """Whether the GPU multiplies bfloat16 and runs FlashAttention-2: compute capability 8.0, Ampere, and later."""
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
 def all_at_once(
     query_THD: torch.Tensor,
     key_TKD: torch.Tensor,

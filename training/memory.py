@@ -14,7 +14,6 @@ on a CPU. A base in 4 bits and sharded weights are arithmetic on top (`Shape.wei
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from training.lora import quicken
-from training.loss import cross_entropies, logit_factors, output_head
+from training.batches import Batch
+from training.model import PackedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +56,7 @@ class Load:
     """Frozen linear layers are kept in 4 bits."""
     processes: int = 1
     sharded: bool = False
-    """Weights, gradients and moments are spread over the processes (FSDP); otherwise each holds all (DDP)."""
+    """Weights, gradients and moments are spread over the processes (FSDP); otherwise each holds all."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Memory:
     workspace: float
     """What the backward pass needs beyond that."""
     communication: float = 0.0
-    """Buckets of DDP, or the layers that FSDP gathers: this one and the next."""
+    """The flat copy of the gradients that is summed over the processes (training/world.py), or the layers that FSDP
+    gathers: this one and the next."""
     followed: bool = True
     """Whether a step could be followed; else activations are a formula's."""
 
@@ -183,9 +183,9 @@ def _followed(shape: Shape, load: Load) -> Step:
 
 
 def _step(causal: Any, load: Load, living: Living) -> Step:
-    """The forward pass of training.model.PackedModel, without its documents, and the backward pass."""
+    """A micro-batch of one document through the model that is trained, forward and backward."""
     _give_bodies(causal, load.precision)
-    quicken(causal)
+    model = PackedModel(causal, load.precision)
     causal.config.sectorlm_copies = load.device == "cpu" and load.precision == torch.float32
     if load.checkpointing:
         causal.gradient_checkpointing_enable({"use_reentrant": False})
@@ -195,19 +195,14 @@ def _step(causal: Any, load: Load, living: Living) -> Step:
         if parameter.requires_grad:
             parameter.grad = torch.empty_like(parameter)  # of the micro-batch before
     start = living.peak = living.now
-    place_1T = torch.zeros(1, load.tokens, dtype=torch.long)
+    place_T = torch.zeros(load.tokens, dtype=torch.long)
     scored_S = torch.zeros(load.scored, dtype=torch.long)
-    scale, softcap = logit_factors(causal.config)
-    reduced = load.precision != torch.float32
-    with torch.autocast("cpu", load.precision) if reduced else contextlib.nullcontext():
-        hidden_1TE = causal.base_model(input_ids=place_1T, position_ids=place_1T, use_cache=False).last_hidden_state
-        kept = living.now - start
-        hidden_SE = hidden_1TE[0].index_select(0, scored_S).to(load.precision)
-        head = output_head(causal)
-        factors: dict[str, Any] = {"scale": scale, "softcap": softcap}
-        loss = cross_entropies(
-            hidden_SE, head.weight_VE, scored_S, bias_V=head.bias_V, trained=head.trained, **factors
-        ).sum()
+    bounds = torch.zeros(2, dtype=torch.int32)
+    batch = Batch(place_T, place_T, bounds, scored_S, scored_S, longest=load.tokens)
+    hidden_TE = model.hidden(batch)
+    kept = living.now - start
+    loss = model.losses(hidden_TE, batch).sum()
+    del hidden_TE
     loss_peak = living.peak - start
     loss.backward()  # type: ignore[no-untyped-call]
     if weights > start:

@@ -16,6 +16,7 @@ from configs.errors import DataError
 from configs.records import Run, flat
 from configs.store import hashed, write_atomic
 from configs.view import table
+from training.advice import FEW_STEPS
 from training.batches import Rows
 from training.course import Course
 from training.members import Member, Outcome, member, outcome, prepared, train_all
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from configs.records import Corpus
     from training.members import Trained
 
-FEW_STEPS = 20
-"""Steps below which a part's loss tells more about its warm-up than about its data."""
 BESIDE = ("train.part", "train.max_general_loss_increase", "train.validate_every", "train.checkpoint_every")
 """Settings in which the whole run may differ from its pilot and still be what that predicts at its last step."""
 

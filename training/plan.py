@@ -17,6 +17,7 @@ from configs.errors import DataError, RecipeError
 from configs.records import Corpus
 from training.advice import CONTEXT, HOLES, SLACK, Room, remedies, room_on_disk, warnings
 from training.batches import Rows, Schedule, epochs_of
+from training.checkpoint import KEPT
 from training.memory import Load, Memory, memory_of
 from training.model import precision_of
 from training.probe import Probed, Worst, compared, held, probe
@@ -25,12 +26,9 @@ from training.shape import Shape
 
 if TYPE_CHECKING:
     from configs.job import Job
-    from configs.recipe import Source
 
 BYTES_PER_TOKEN = 3.5
 """Bytes of text per token, English and Chinese about alike with vocabularies of 32k and more: the guess before counting."""
-KEPT = 2
-"""Checkpoints that a run keeps; while one is written there is one more."""
 
 
 class Asked(NamedTuple):
@@ -106,7 +104,7 @@ def _guessed(job: Job) -> dict[str, Any]:
     sources: dict[str, dict[str, Any]] = {}
     for source in job.recipe.corpora:
         size = 0.0
-        for path in _paths(source):
+        for path in source.paths:
             if path.startswith("hf:"):
                 continue
             packed = (".zip", ".gz", ".zst", ".tar", ".parquet", ".xlsx")
@@ -121,10 +119,6 @@ def _guessed(job: Job) -> dict[str, Any]:
         }
     tokens = sum(entry["tokens"] for entry in sources.values())
     return {"tokens": tokens, "documents": None, "estimated": True, "sources": sources}
-
-
-def _paths(source: Source) -> tuple[str, ...]:
-    return (source.path,) if isinstance(source.path, str) else source.path
 
 
 def _steps(job: Job, corpus: Corpus | None, tokens: int) -> tuple[Schedule, dict[str, Any]]:
@@ -184,7 +178,7 @@ def _load(job: Job, machine: Machine, worst: Worst, device: torch.device) -> Loa
     train = job.recipe.train
     precision = precision_of(train, device)
     if machine.gpu is not None:  # a card that may not be here
-        reduced = train.precision != "float32" and machine.gpu.bfloat16
+        reduced = train.precision == "bfloat16" or (train.precision == "auto" and machine.gpu.bfloat16)
         precision = torch.bfloat16 if reduced else torch.float32
     return Load(
         tokens=worst.tokens,

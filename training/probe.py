@@ -97,7 +97,7 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
     gc.collect()
     before = held(device)
     model, _ = build(job, device)
-    optimizer = torch.optim.AdamW(model.trainable().values(), lr=train.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(model.trainable().values(), lr=0.0, fused=True)
     gc.collect()
     peak = Peak(device)
     say(f"probe: {worst.tokens:,} tokens in {worst.documents} documents of up to {worst.longest:,} on {device}")

@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from configs.base import base_folder
+from configs.vocabulary import foreseen
 from training.adapters import adapter_config
+from training.tokens import trained_tables
 
 if TYPE_CHECKING:
     from configs.job import Job
     from configs.tuning import Train
+
+TABLES = ("embed", "wpe", ".token_adapter.")
+"""Parts of the names of tables, from which rows are taken: no token is multiplied with them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Shape:
 
     config: Any
     train: Train
+    rows: tuple[int, ...] = ()
+    """Rows of the embedding, and of a head of its own, that are trained beside the adapters (`train.new_tokens`)."""
 
     @classmethod
     def of(cls, job: Job) -> Shape:
@@ -39,12 +46,17 @@ class Shape:
 
         Raises:
             DataError: the base cannot be found, or its config cannot be read.
+            RecipeError: the base has one of the new tokens already.
         """
         from transformers import AutoConfig
 
         train = job.recipe.train
         folder = base_folder(job.recipe.base, job.roots, weights=train.method != "scratch")
-        return cls(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), train)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        rows, vocabulary = foreseen(job)
+        if rows:
+            config.get_text_config().vocab_size = vocabulary
+        return cls(config, train, rows if train.method == "lora" else ())
 
     def laid_out(self, attention: str | None = None) -> Any:
         """A fresh causal model without values, adapters injected where the method has them."""
@@ -63,7 +75,8 @@ class Shape:
         from peft import get_peft_model
 
         # How factors begin changes no size, and some ways need weights to begin with.
-        get_peft_model(causal, adapter_config(self.train.model_copy(update={"init": "zero"})))
+        plain = self.train.model_copy(update={"init": "zero"})
+        get_peft_model(causal, adapter_config(plain, tokens=trained_tables(causal, self.rows)))
 
     @cached_property
     def causal(self) -> Any:
@@ -78,8 +91,9 @@ class Shape:
     @cached_property
     def total(self) -> int:
         """Parameters of the base."""
-        own = [value.numel() for name, value in self.causal.named_parameters() if ".lora_" not in name]
-        return sum(own)
+        added = (".lora_", ".token_adapter.")
+        named = self.causal.named_parameters()
+        return sum(value.numel() for name, value in named if not any(part in name for part in added))
 
     @cached_property
     def trainable(self) -> int:
@@ -132,7 +146,7 @@ class Shape:
         inputs = self.causal.get_input_embeddings().weight
         frozen = trained = 0.0
         for name, value in self.causal.named_parameters():
-            if value.ndim < 2 or value is head or value is inputs or "embed" in name or "wpe" in name:
+            if value.ndim < 2 or value is head or value is inputs or any(part in name for part in TABLES):
                 continue
             met = value.numel() * (part if value.ndim == 3 or ".experts." in name else 1.0)
             frozen, trained = (frozen, trained + met) if value.requires_grad else (frozen + met, trained)
@@ -151,7 +165,7 @@ class Shape:
             value
             for name, value in self.causal.named_parameters()
             if not value.requires_grad and value.ndim == 2 and value is not head and value is not inputs
-            if "embed" not in name and "wpe" not in name
+            if not any(part in name for part in TABLES)
         ]
         return float(sum(value.numel() for value in frozen))
 
@@ -166,3 +180,8 @@ class Shape:
         frozen, trained, head = self._matrices
         head_flops = (6 if self.causal.get_output_embeddings().weight.requires_grad else 4) * head
         return tokens * (4 * frozen + 6 * trained) + scored * head_flops + 6 * squares * self.heads_width * self.layers
+
+    def forward_flops(self, tokens: float, scored: float, squares: float) -> float:
+        """FLOPs of a pass over the same without a gradient, such as the reference's in a preference phase."""
+        frozen, trained, head = self._matrices
+        return 2 * (tokens * (frozen + trained) + scored * head + squares * self.heads_width * self.layers)

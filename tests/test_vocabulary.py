@@ -232,7 +232,8 @@ def test_rows_trained_in_a_frozen_head_get_the_gradient_of_full_cross_entropy_al
     scale, softcap, monkeypatch
 ):
     """Preference weighs each answer differently, so the gradient of a row is a weighted sum over positions."""
-    monkeypatch.setattr("training.loss.CHUNK_ELEMENTS", 4 * 30)  # 11 positions in chunks of 4
+    monkeypatch.setattr("training.loss.CHUNK_BYTES", {"cpu": 4 * 30 * 4})  # 11 positions in chunks of 4
+    monkeypatch.setattr("training.loss.LEAST_ROWS", 1)
     torch.manual_seed(0)
     hidden, head, values = torch.randn(11, 8), torch.randn(30, 8), torch.randn(2, 8)
     rows, target, weight = torch.tensor([28, 3]), torch.arange(11) * 3 % 30, torch.linspace(-1, 2, 11)

@@ -189,7 +189,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         peak_memory_bytes=peak_memory_bytes(),
         loss_first=state.loss_first,
         loss_last=state.loss_last,
-        curve=tuple(CurvePoint(**point) for point in state.curve),
+        curve=tuple(CurvePoint(**{key: it for key, it in point.items() if key != "lost"}) for point in state.curve),
         best_step=best,
         stopped_early=state.step < loop.course.steps,
         segments=state.segments,

@@ -28,6 +28,7 @@ from tests.training_jobs import (
     weights_of,
 )
 from training.budget import Budget
+from training.probes import probes
 from training.train import train
 
 if TYPE_CHECKING:
@@ -219,6 +220,18 @@ def test_a_probe_is_the_accuracy_that_plain_transformers_gives_on_the_same_8_ite
     assert run.curve[0].probes["finance_topics"] == right / 8
     looks = [line["probes"] for line in metrics_of(job) if "validation" in line]
     assert looks == [point.probes for point in run.curve]
+
+
+def test_a_probe_none_of_whose_items_fits_a_row_is_refused_by_its_name(at, tmp_path):
+    """Contexts lose their beginning to fit; an answer of 40 words cannot be cut to 32 tokens."""
+    content = (HOUSE / "configs/tasks/finance_topics.yaml").read_text().replace("../../", f"{HOUSE}/")
+    content = content.replace("[banking,", f"[{'bank ' * 40}, banking,").replace("task: finance_topics", "task: long")
+    (tmp_path / "long.yaml").write_text(content)
+    asked = f"train.probes=['{tmp_path}/long.yaml']"
+    with pytest.raises(RecipeError, match=r"none of the 8 items of .*long\.yaml fits 32 tokens"):
+        probes(at("r", asked, "train.probe_items=8", "prepare.sequence_length=32"))
+    [probe] = probes(at("r", asked, "train.probe_items=8", "prepare.sequence_length=192"))
+    assert sum(map(len, probe.gold)) == 8
 
 
 def test_a_task_without_a_split_apart_from_its_test_is_no_probe(at, tmp_path):

@@ -64,7 +64,6 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
     check_fits(job, corpus.sequence_length)
-    _refuse_other_tokenizer(job, corpus)
     with world.together():
         loop = Loop.begin(job, corpus, origin, world, weights_only=weights_only)
         _train(loop)

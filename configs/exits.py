@@ -23,7 +23,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Refusals of the machine that only writing meets."""
 REFUSALS = (*NO_SPACE, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What the machine's refusals are; any other OSError that comes this far is our bug."""
-NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "cublas_status_alloc_failed")
 """How torch's RuntimeErrors say that there is no memory left."""
 
 

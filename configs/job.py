@@ -26,6 +26,13 @@ class Job:
     roots: tuple[Path, ...]
     folder: RunFolder
 
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs. A run of a sweep or a pilot (training/members.py) lies two levels deeper than others."""
+        root = self.folder.root.absolute()
+        is_member = root.parent.name in ("sweep", "pilot") and self.folder.corpus.is_symlink()
+        return root.parents[2] if is_member else root.parent
+
     def find(self, path: str) -> list[Path]:
         """The files that a path of the recipe means; see `find_files`."""
         return find_files(path, self.roots)

@@ -20,8 +20,8 @@ from configs.store import digest_json, hashed
 from configs.tuning import Train
 from configs.yaml_nodes import Place, Tree
 
-FIXED = ("train.part", "train.phases")
-"""A pilot's own business, and a list of blocks."""
+FIXED = ("train.part", "train.phases", "train.new_tokens")
+"""A pilot's own business, a list of blocks, and what the corpus that all runs share was made with."""
 SETTINGS = (*(key for key in catalogue(Train, "train.") if key.count(".") == 1 and key not in FIXED), "seed")
 """What may vary between the runs of a sweep: all else below `train`, and the seed of row order, first factors and dropout."""
 MOST = 1000

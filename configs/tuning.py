@@ -138,11 +138,15 @@ class Train(Part):
         return self
 
     @model_validator(mode="after")
+    def _four_bits_stay_whole(self) -> Train:
+        if self.quantise != "none" and self.parallel == "fsdp":
+            raise ValueError("weights in four bits are not parted among processes: leave parallel out, or quantise")
+        return self
+
+    @model_validator(mode="after")
     def _new_tokens_are_words(self) -> Train:
         if self.new_tokens and self.method == "lora" and self.parallel == "fsdp":
             raise ValueError("new_tokens cannot be trained with parallel: fsdp; leave parallel out")
-        if self.quantise != "none" and self.parallel == "fsdp":
-            raise ValueError("weights in four bits are not parted among processes: leave parallel out, or quantise")
         listed = () if isinstance(self.new_tokens, str) else self.new_tokens
         for place, token in enumerate(listed):
             if not token or token != token.strip() or "\n" in token:

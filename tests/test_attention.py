@@ -77,6 +77,18 @@ def test_the_last_of_4_tokens_sees_three_under_a_window_of_3():
     assert visible(1, 4, 3, torch.device("cpu")).tolist() == [[False, True, True, True]]
 
 
+def test_masks_are_kept_while_they_are_within_the_bound_and_the_oldest_goes_first(monkeypatch):
+    """Room for 20 elements: masks of 2 x 4 and 3 x 4 stay, one of 1 x 2 more pushes out the one that was used least."""
+    monkeypatch.setattr(page, "MASK_ELEMENTS", 20)
+    monkeypatch.setattr(page, "_masks", {})
+    cpu = torch.device("cpu")
+    two, three = visible(2, 4, None, cpu), visible(3, 4, None, cpu)
+    assert visible(2, 4, None, cpu) is two
+    visible(1, 2, None, cpu)
+    assert visible(2, 4, None, cpu) is two and visible(3, 4, None, cpu) is not three
+    assert visible(5, 5, None, cpu).sum() == 15 and sum(it.numel() for it in page._masks.values()) <= 20
+
+
 def test_a_masks_window_is_what_counts_where_the_model_builds_masks():
     torch.manual_seed(0)
     parts = [torch.randn(1, 2, 6, 8) for _ in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from configs.base import load_tokenizer, load_weights
-from configs.errors import GateError, RecipeError
+from configs.errors import DataError, GateError, RecipeError
 from configs.items import read_items
 from configs.load import load_task
 from configs.store import HOUSE
@@ -27,6 +28,7 @@ from tests.training_jobs import (
     weights_of,
 )
 from training.budget import Budget
+from training.probes import probes
 from training.train import train
 
 if TYPE_CHECKING:
@@ -148,12 +150,41 @@ def test_best_weights_live_as_long_as_a_checkpoint_counts_on_them_and_damaged_on
         state = json.loads((checkpoint_of(job, step) / "state.json").read_text())["state"]
         best = max(point["step"] for point in state["curve"] if point.get("best"))
         assert f"best-{best:06d}" in kept
-    weights = job.folder.run / "checkpoints" / f"best-{best:06d}" / "weights.safetensors"
+    assert best == 8 and "best-000006" not in kept  # the checkpoint of step 6 was written before the look at 6
+    weights = job.folder.run / "checkpoints" / "best-000008" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    train(job)
+    run = train(job)
     said = capsys.readouterr().err
-    assert "checkpoint step-000009 is damaged" in said
-    assert "resuming at step 6" in said
+    assert "best weights best-000008 are damaged (" in said
+    assert "resuming at step 9" in said  # the whole checkpoint is gone on with
+    sector = {point.step: point.losses["sector"] for point in run.curve if point.step == 4 or point.step > 9}
+    assert run.best_step == min(sector, key=sector.get)  # those whose weights were kept
+
+
+def test_where_the_best_was_lost_and_no_later_look_is_within_the_budget_the_remedy_is_told(at, forgetful):
+    """As above the looks at 10 and 12 are beyond the budget and end the run; it is killed before it saves."""
+    free = train(at("free", *forgetful("train.max_steps=12")))
+    rises = {point.step: point.losses["general"] / free.curve[0].losses["general"] - 1 for point in free.curve}
+    limit = f"train.max_general_loss_increase={(rises[8] + rises[10]) / 2}"
+    job = at("lost", *forgetful(limit, "train.checkpoint_every=3"))
+    crashed_at("train.before_save", lambda: train(job))
+    for path in (job.folder.run / "checkpoints").glob("best-*"):
+        (path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="best weights were damaged, and no later look was within") as refused:
+        train(job)
+    assert "Delete the folder checkpoints" in refused.value.hint
+    shutil.rmtree(job.folder.run / "checkpoints")
+    assert train(job).best_step is not None
+
+
+def test_looks_whose_weights_were_lost_are_never_the_best():
+    looks = curve((3.0, 2.0), (2.5, 2.05), (2.2, 2.0), (2.3, 2.0))
+    looks[2]["lost"] = True
+    assert Budget(0.05).best(looks) == 30
+    looks[1]["lost"] = looks[3]["lost"] = True
+    assert Budget(0.05).best(looks) is None
+    with pytest.raises(DataError, match="no later look"):
+        Budget(0.05).refuse(looks)
 
 
 def test_a_budget_without_general_text_is_refused_with_the_remedy(tmp_path, tiny_base):
@@ -189,6 +220,18 @@ def test_a_probe_is_the_accuracy_that_plain_transformers_gives_on_the_same_8_ite
     assert run.curve[0].probes["finance_topics"] == right / 8
     looks = [line["probes"] for line in metrics_of(job) if "validation" in line]
     assert looks == [point.probes for point in run.curve]
+
+
+def test_a_probe_none_of_whose_items_fits_a_row_is_refused_by_its_name(at, tmp_path):
+    """Contexts lose their beginning to fit; an answer of 40 words cannot be cut to 32 tokens."""
+    content = (HOUSE / "configs/tasks/finance_topics.yaml").read_text().replace("../../", f"{HOUSE}/")
+    content = content.replace("[banking,", f"[{'bank ' * 40}, banking,").replace("task: finance_topics", "task: long")
+    (tmp_path / "long.yaml").write_text(content)
+    asked = f"train.probes=['{tmp_path}/long.yaml']"
+    with pytest.raises(RecipeError, match=r"none of the 8 items of .*long\.yaml fits 32 tokens"):
+        probes(at("r", asked, "train.probe_items=8", "prepare.sequence_length=32"))
+    [probe] = probes(at("r", asked, "train.probe_items=8", "prepare.sequence_length=192"))
+    assert sum(map(len, probe.gold)) == 8
 
 
 def test_a_task_without_a_split_apart_from_its_test_is_no_probe(at, tmp_path):

@@ -259,6 +259,13 @@ def test_trained_tokens_are_kept_where_they_are_the_same_and_refused_where_they_
         combine(places, tmp_path / "again")
 
 
+def test_sites_that_trained_other_tokens_do_not_belong_together(tmp_path, tiny_base):
+    rows = {"a": [1, 2], "bb": [1, 3]}
+    places = [site(tmp_path / "runs", tiny_base, name, 5, trainable_token_indices=it) for name, it in rows.items()]
+    with pytest.raises(RecipeError, match=r"trainable_token_indices: \[1, 2\] in .*/a, \[1, 3\] in .*/bb"):
+        combine(places, tmp_path / "out")
+
+
 def test_a_damaged_a_missing_and_a_misshapen_file_are_named(tmp_path, tiny_base, alike):
     path = alike[1] / "run/adapter/adapter_model.safetensors"
     whole = path.read_bytes()

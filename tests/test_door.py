@@ -353,7 +353,8 @@ def test_what_the_system_refuses_and_what_is_our_bug_have_their_own_codes(tmp_pa
     assert (type(understood(MemoryError(), [])), MemoryExhaustedError.code) == (MemoryExhaustedError, 8)
     told = understood(RuntimeError("Error while serializing: No space left on device (os error 28)"), [])
     assert (type(told), told.message) == (StorageError, "no space left on device")
-    assert type(understood(RuntimeError("CUDA out of memory. Tried to allocate"), [])) is MemoryExhaustedError
+    for told in ("CUDA out of memory. Tried to allocate", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"):
+        assert type(understood(RuntimeError(told), [])) is MemoryExhaustedError
     bug = understood(KeyError("surprise"), [])
     assert (type(bug), bug.code, bug.message) == (SectorLMError, 1, "this is our bug: KeyError: 'surprise'")
     report = Path(bug.hint.split()[4].rstrip(","))

@@ -15,6 +15,7 @@ from tests.families import FAMILIES, REFUSED, tiny
 from training.attention import register
 from training.batches import Batch
 from training.families import prove
+from training.merge import log_probabilities
 from training.model import PackedModel
 
 LENGTHS = (5, 21, 3, 12)  # two of them longer than the windows of 8
@@ -40,6 +41,16 @@ def plain_loss(causal, batch):
         scored = wanted[start + 1 : stop]
         total = total + cross_entropy(logits[:-1][scored], batch.tokens_T[start + 1 : stop][scored], reduction="sum")
     return total
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "cohere", "granite", "gptj", "phi"])
+def test_merged_weights_are_compared_by_the_familys_own_distribution_cap_factor_and_bias_included(family):
+    ours, plain = (tiny(*FAMILIES[family], name).eval() for name in (register(), "eager"))
+    batch = batch_of()
+    with torch.no_grad():
+        logits = [plain(ids[None], use_cache=False).logits[0] for ids in batch.tokens_T.split(LENGTHS)]
+    expected = torch.log_softmax(torch.cat(logits).float(), -1)[batch.scored_S]
+    torch.testing.assert_close(log_probabilities(ours, batch), expected, rtol=1e-4, atol=1e-4)
 
 
 def adapted(causal, seed=2):

@@ -13,15 +13,21 @@ from torch.nn.functional import logsigmoid
 
 from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, RecipeError
+from configs.progress import Track
 from configs.records import Corpus
 from tests.training_jobs import PHASES, crashed_at, made, opened
 from tests.training_jobs import weights_of as adapter
 from training.attention import register
 from training.batches import Rows
+from training.checkpoint import Origin
 from training.course import Course
+from training.gradients import gradients
+from training.loop import Loop
+from training.meter import Silent
 from training.model import PackedModel, build
 from training.objective import PairRows, Preference
 from training.train import train
+from training.world import World
 
 if TYPE_CHECKING:
     from configs.job import Job
@@ -63,6 +69,24 @@ def test_each_phase_sees_only_its_own_sources_and_replay_stays_until_preference(
     assert course.steps == sum(it.schedule.steps for it in course.stretches)
     assert course.at(course.stretches[1].first).begins
     assert course.at(course.stretches[2].first).stretch.phase.objective == "preference"
+
+
+def test_before_the_first_step_the_fullest_micro_batch_of_each_phase_that_is_left_is_gone_through(at):
+    """On a GPU; a phase that comes later may need the most memory, as the preference phase does, which asks twice."""
+    job = at(PHASES, "train.micro_batch_tokens=400")
+    _, record = rows_of(job)
+    loop = Loop.begin(job, record, Origin({}, {}), World.here())
+    found = list(loop.fullest())
+    assert [it.stretch.number for it in found] == [0, 1, 2]
+    for it in found:
+        lengths = it.stretch.rows.length[: it.stretch.rows.train]
+        assert len(it.rows) == 400 // max(lengths)
+        assert sorted(lengths[it.rows]) == sorted(lengths)[-len(it.rows) :]
+        assert np.isfinite(gradients(loop, it, Silent(Track("", 0, "")))[0])
+    loop.state.step = loop.course.stretches[1].first
+    assert [it.stretch.number for it in loop.fullest()] == [1, 2]
+    loop.state.step = loop.course.steps
+    assert list(loop.fullest()) == []
 
 
 def test_rows_of_some_sources_hold_every_training_token_of_theirs_and_stay_within_a_row(at):
@@ -194,13 +218,13 @@ def test_each_kind_of_adapter_learns_and_its_saved_form_gives_the_trained_loss_o
 def test_a_run_goes_on_from_an_earlier_adapter_and_refuses_another_shape(at, tmp_path):
     first = at()
     train(first)
-    (tmp_path / "runs" / "t" / "run").rename(tmp_path / "earlier")
-    run = train(at(f"train.start={tmp_path / 'earlier'}", "train.max_steps=1"))
+    (tmp_path / "runs" / "t" / "run").rename(tmp_path / "runs" / "earlier")
+    run = train(at(f"train.start={tmp_path / 'runs' / 'earlier'}", "train.max_steps=1"))
     assert "adapter to start from" in run.inputs
-    earlier = json.loads((tmp_path / "earlier" / "run.json").read_text())
+    earlier = json.loads((tmp_path / "runs" / "earlier" / "run.json").read_text())
     assert run.curve[0].losses["sector"] == pytest.approx(earlier["curve"][-1]["losses"]["sector"], abs=1e-5)
     with pytest.raises(RecipeError, match="another shape") as refused:
-        train(at(f"train.start={tmp_path / 'earlier'}", "train.rank=8"))
+        train(at(f"train.start={tmp_path / 'runs' / 'earlier'}", "train.rank=8"))
     assert "--set train.rank=4" in str(refused.value)
     with pytest.raises(DataError, match="no adapter_model"):
         train(at("train.start=nowhere"))

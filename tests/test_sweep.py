@@ -19,6 +19,7 @@ from configs.records import Corpus
 from configs.store import HOUSE
 from configs.taint import runs_that_saw
 from configs.trials import MOST, Sweep, label
+from configs.vocabulary import base_of
 from tests.training_jobs import make_job, weights_of
 from training.members import Outcome
 from training.sweep import caution, ordered, sweep, table_rows
@@ -169,6 +170,16 @@ def test_without_held_out_text_of_the_sector_nothing_is_trained(tmp_path, tiny_b
         sweep(job, alone)
 
 
+def test_all_runs_of_a_sweep_share_the_base_with_the_new_tokens_as_they_share_the_corpus(tmp_path, tiny_base, capsys):
+    job = sweep_job(tmp_path, tiny_base, {"train.rank": [2, 4]}, new_tokens=["sukuk"], max_steps=1)
+    base = base_of(job)
+    found = sweep(job, alone)
+    assert [one.state for one in found.outcomes] == ["finished"] * 2
+    for one in found.outcomes:
+        assert (job.folder.root / "sweep" / one.name / "base").resolve() == base
+    assert capsys.readouterr().err.count("extending the base") == 1
+
+
 def test_a_removal_request_finds_the_runs_of_a_sweep_too(tmp_path, tiny_base):
     job = sweep_job(tmp_path, tiny_base, {"train.rank": [2]})
     sweep(job, alone)
@@ -216,6 +227,7 @@ def refused(folder: Path, block: str) -> str:
         ("sweep: {train.clip: [1.0, 0]}", "clip=0: clip: must be more than 0, got 0"),
         ("sweep: {seed: [1, 1.5]}", "got 1.5"),
         ("sweep: {sample: 3}", "nothing varies"),
+        ("sweep: {train.new_tokens: [[repo], [sukuk]]}", "no setting that a sweep can vary"),
         ("sweep: {train.dora: [false, true]}", "dora=true: dora is about adapters"),
         ("pilot: {parts: [0.5, 0.1]}", "the parts must rise"),
         ("pilot: {parts: [0.5, 1.5]}", "each part must be more than 0 and less than 1, got [0.5, 1.5]"),

@@ -118,6 +118,17 @@ def test_weights_only_goes_on_from_a_checkpoint_that_lost_its_optimiser_also_aft
     assert "resuming at step 7 of 12" in said
 
 
+def test_lines_of_metrics_that_a_power_cut_damaged_are_left_out_and_the_run_goes_on(stopped, unbroken):
+    path = stopped.folder.run / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    assert '"step": 3' in lines[3]
+    lines[3] = "\0" * 40
+    path.write_text("\n".join([*lines, "[1]", "{}", '{"step": 7, "lo']))
+    assert train(stopped).steps == 12
+    assert equal(weights_of(stopped), unbroken)
+    assert [line["step"] for line in metrics_of(stopped) if "loss" in line] == [1, 2, *range(4, 13)]
+
+
 def test_with_no_checkpoint_left_the_run_begins_anew_and_says_so(stopped, unbroken, capsys):
     for step in (6, 7):
         cut(checkpoint_of(stopped, step) / "weights.safetensors")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from configs.base import base_digest
-from configs.errors import DataError, RecipeError
+from configs.errors import DataError, PolicyError, RecipeError, SectorLMError, UnsafeArtefactError
+from configs.progress import say
 from configs.records import Run
-from configs.store import digest_folder
+from configs.store import digest_folder, verify_files
+from configs.taint import taint_of, taint_told
 from configs.vocabulary import base_of
 from training.tokens import refuse_uneven, trained_tables
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from configs.tuning import Train
 
 ADAPTER = "adapter_model.safetensors"
+PICKLED = "adapter_model.bin"
+"""The same as PEFT once wrote it."""
 TAKES_FROM_BASE = ("pissa", "olora")
 """Ways to begin that move a part of the base's weights into the factors."""
 FILES = ("*.safetensors", "adapter_config.json", "config.json")
@@ -31,10 +37,12 @@ FILES = ("*.safetensors", "adapter_config.json", "config.json")
 
 
 def start_folder(job: Job) -> Path | None:
-    """The folder of the adapter to start from, below a root of the recipe or as given; None where it starts afresh.
+    """The folder of the adapter to start from, below a root of the recipe or the runs folder; None where it starts afresh.
 
     Raises:
-        DataError: there is no adapter, or it was trained on another base.
+        DataError: there is no adapter, its bytes are not those of its record, or it was trained on another base.
+        UnsafeArtefactError: it lies outside of these folders, or its weights are pickled.
+        PolicyError: it learnt from documents that must be forgotten.
     """
     start = job.recipe.train.start
     if start is None:
@@ -42,20 +50,59 @@ def start_folder(job: Job) -> Path | None:
     places = [place / inner for root in (Path(), *job.roots) for place in (root / start,) for inner in ("", "adapter")]
     found = next((place for place in places if (place / ADAPTER).is_file()), None)
     if found is None:
-        raise DataError(
-            f"no {ADAPTER} in {start}",
-            where="train.start",
-            hint="Give the folder that `sectorlm merge` wrote, or runs/NAME/run/adapter.",
+        raise _no_adapter(start, places)
+    allowed = [root.resolve() for root in (*job.roots, job.runs)]
+    for file in (found / ADAPTER, found / "adapter_config.json"):
+        if not any(file.resolve().is_relative_to(root) for root in allowed):
+            raise UnsafeArtefactError(
+                f"{file} lies outside of the folders that this recipe may read",
+                where=f"train.start: {start}",
+                hint="Add its folder to `data: [FOLDER]` in the recipe if it is meant.",
+            )
+    found = found.resolve()
+    _vouched(found, start, base_digest(base_of(job)))
+    return found
+
+
+def _no_adapter(start: str, places: list[Path]) -> SectorLMError:
+    if any((place / PICKLED).is_file() for place in places):
+        return UnsafeArtefactError(
+            f"weights are pickled ({PICKLED}): opening them could run code",
+            where=f"train.start: {start}",
+            hint="Ask for the adapter in safetensors form.",
         )
-    record = Run.read_if_there(found.parent / "run.json")
-    base = base_digest(base_of(job))
-    if record is not None and record.base_digest != base:
+    return DataError(
+        f"no {ADAPTER} in {start}",
+        where="train.start",
+        hint="Give the folder that `sectorlm merge` wrote, or runs/NAME/run/adapter.",
+    )
+
+
+def _record_of(folder: Path) -> Path | None:
+    """The folder of the record of an adapter: above adapter/, or in a release the same."""
+    return next((it for it in (folder.parent, folder) if (it / "run.json").is_file()), None)
+
+
+def _vouched(folder: Path, start: str, base: str) -> None:
+    """See that an adapter is what its record says, where it has one."""
+    for inner in (folder, folder.parent):
+        if taint := taint_of(inner):
+            hint = "Start from another adapter, or train that run again without these documents."
+            raise PolicyError(f"refused: this run {taint_told(taint)}", where=f"train.start: {start}", hint=hint)
+    place = _record_of(folder)
+    if place is None:
+        return
+    record = Run.read(place / "run.json")
+    if record.base_digest != base:
         raise DataError(f"it was trained on {record.base}, not on this base", where=f"train.start: {start}")
-    return found.resolve()
+    own = {name.removeprefix("adapter/"): it for name, it in record.files.items() if name.startswith("adapter/")}
+    verify_files(folder, {ADAPTER: "", "adapter_config.json": ""} | own)
 
 
 def start_digest(folder: Path) -> str:
-    """sha256 of an adapter's weights and config."""
+    """sha256 of the weights and config of the adapter to start from; says so where no record vouches for them."""
+    if _record_of(folder) is None:
+        say(f"  note: no run.json lies beside {folder}: its bytes, base and data are not vouched for")
     return digest_folder(folder, FILES)
 
 
@@ -114,12 +161,21 @@ def with_adapters(
 def _refuse_other_shape(found: Any, train: Train, tokens: dict[str, list[int]]) -> None:
     if (found.trainable_token_indices or {}) != tokens:
         raise RecipeError("the adapter to start from has other new tokens than the recipe", where="train.new_tokens")
-    pairs = {
+    if found.use_dora and not train.dora:
+        raise RecipeError("the adapter to start from is a DoRA one, which no run starts from", where="train.start")
+    pairs: dict[str, tuple[Any, Any]] = {
         "rank": (found.r, train.rank),
         "alpha": (found.lora_alpha, train.alpha),
         "rslora": (bool(found.use_rslora), train.rslora),
+        "dora": (bool(found.use_dora), train.dora),
+        "dropout": (found.lora_dropout, train.dropout),
     }
-    differing = [f"train.{name}={theirs}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+    if train.targets != ("all-linear",):
+        theirs = found.target_modules
+        pairs["targets"] = (sorted({theirs} if isinstance(theirs, str) else theirs), sorted(train.targets))
+    differing = [
+        shlex.quote(f"train.{name}={json.dumps(theirs)}") for name, (theirs, ours) in pairs.items() if theirs != ours
+    ]
     if differing:
         raise RecipeError(
             "the adapter to start from has another shape than the recipe's",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import GateError, RecipeError
+from configs.errors import DataError, GateError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,8 +53,10 @@ class Budget:
         return within
 
     def best(self, curve: Sequence[Mapping[str, Any]]) -> int | None:
-        """The step with the lowest sector loss among the looks within the budget; the base itself does not count."""
-        within = [point for point in curve[1:] if self._keeps(point, curve)]
+        """The step with the lowest sector loss among the looks within the budget; the base itself does not count, nor does
+        a look whose weights were lost (`lost`).
+        """
+        within = [point for point in curve[1:] if self._keeps(point, curve) and not point.get("lost")]
         found = min(within, key=lambda point: (point["losses"]["sector"], point["step"]), default=None)
         return None if found is None else int(found["step"])
 
@@ -69,8 +71,15 @@ class Budget:
 
         Raises:
             GateError: no look was; the message has the smallest rise.
+            DataError: one was, and its weights were lost.
         """
         if self.limit is not None and self.best(curve) is None:
+            if any(self._keeps(point, curve) for point in curve[1:]):
+                raise DataError(
+                    "the best weights were damaged, and no later look was within the forgetting budget",
+                    where="train.max_general_loss_increase",
+                    hint="Delete the folder checkpoints of the run and run the same command again: it trains anew.",
+                )
             least = min(self.spent(point["losses"], curve) for point in curve[1:])
             raise GateError(
                 f"the general loss rose by {100 * least:.1f} % at the least, above the budget of {100 * self.limit:.1f} %",

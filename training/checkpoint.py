@@ -121,7 +121,12 @@ def _prune(folder: Path) -> None:
 
 def best_of(state: State) -> int | None:
     """The step of the best look so far, as the curve marks it."""
-    return next((int(point["step"]) for point in reversed(state.curve) if point.get("best")), None)
+    return next(reversed(best_steps(state)), None)
+
+
+def best_steps(state: State) -> list[int]:
+    """The steps of the looks that were the best when they were taken."""
+    return [int(point["step"]) for point in state.curve if point.get("best")]
 
 
 def best_name(step: int) -> str:
@@ -212,8 +217,23 @@ def load(
         optimizer.state.clear()
     else:
         _put_moments(load_file(path / "optimizer.safetensors"), model, optimizer)
-    kept = path / "reference.safetensors"
-    return State(**read_state(path)["state"]), load_file(kept) if kept.is_file() else {}
+    kept, state = path / "reference.safetensors", State(**read_state(path)["state"])
+    _forget_lost(path.parent, state)
+    return state, load_file(kept) if kept.is_file() else {}
+
+
+def _forget_lost(folder: Path, state: State) -> None:
+    """Where the best weights are gone, count on the newest earlier ones that are there, and on no other look: the weights
+    of those were never kept.
+    """
+    marked = best_steps(state)
+    if not marked or (folder / best_name(marked[-1])).is_dir():
+        return
+    there = [step for step in marked if (folder / best_name(step)).is_dir()][-1:]
+    for point in state.curve[1:]:
+        if point["step"] not in there:
+            point.pop("best", None)
+            point["lost"] = True
 
 
 def by_step(folder: Path, *, damaged: bool = False) -> list[Path]:

@@ -27,10 +27,10 @@ from configs.errors import RecipeError
 from configs.progress import say, track
 from configs.records import Run, made_by, stale
 from configs.store import RunFolder, crash_point, digest_folder, files_of, only_one, staged, write_atomic
+from training.adapters import ADAPTER, FILES
 from training.factors import Factors, averaged, cut, distance, size, stacked
 from training.sites import (
     CONFIG,
-    WEIGHTS,
     Site,
     changes_of,
     module_of,
@@ -200,7 +200,7 @@ def _write_adapter(folder: Path, sites: Sequence[Site], tensors: Mapping[str, to
         config |= {"target_modules": sorted(ranks), "layers_to_transform": None, "layers_pattern": None}
         config |= {"exclude_modules": None}
     folder.mkdir()
-    save_file(dict(sorted(tensors.items())), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(dict(sorted(tensors.items())), folder / ADAPTER, metadata={"format": "pt"})
     write_atomic(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -256,7 +256,7 @@ def _sums(
         "base_digest": first.base_digest,
         "method": first.method,
         "weights": "adapter",
-        "weights_digest": digest_folder(staging / "adapter", ("*.safetensors", "adapter_config.json", "config.json")),
+        "weights_digest": digest_folder(staging / "adapter", FILES),
         "trainable_parameters": trained,
         "total_parameters": first.total_parameters - first.trainable_parameters + trained,
         "steps": sum(run.steps for run in runs),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from configs.errors import MemoryExhaustedError
+from configs.exits import NO_MEMORY
 from configs.progress import say
 from training.batches import derived_seed
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from training.course import At
     from training.loop import Loop
     from training.meter import Meter
-
-NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
-"""How torch's RuntimeErrors say that there is no memory left."""
 
 
 def gradients(loop: Loop, at: At, meter: Meter) -> tuple[float, int]:

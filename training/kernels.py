@@ -30,6 +30,8 @@ WIDE = 384
 Milliseconds in bfloat16 and in float32, casts included, 6 heads of 64, one thread with AMX: 1.1 and 0.2 for 64 tokens,
 3.2 and 2.6 for 256, 8.8 and 10.1 for 512 (torch 2.13).
 """
+MASK_ELEMENTS = 2**27
+"""Elements of the masks that are kept, 128 MB: one block under a window of 4,096 has 2**25."""
 SCORE_ELEMENTS = 2**23
 """Scores that exist at a time where a soft cap rules out the fused kernels: 32 MB in float32."""
 
@@ -155,14 +157,28 @@ def fused(
     )
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # kept across calls: a mask first made while validating must serve training too
 def visible(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
     """Which of the last `keys` keys each of the last `queries` tokens sees: bool [C, J].
 
     >>> visible(2, 4, 3, torch.device("cpu")).int().tolist()
     [[1, 1, 1, 0], [0, 1, 1, 1]]
     """
+    key = (queries, keys, window, device)
+    mask_CJ = _masks.pop(key, None)
+    if mask_CJ is None:
+        mask_CJ = _visible(*key)
+    _masks[key] = mask_CJ  # the youngest, at the end
+    while sum(it.numel() for it in _masks.values()) > MASK_ELEMENTS:
+        del _masks[next(iter(_masks))]
+    return mask_CJ
+
+
+_masks: dict[tuple[int, int, int | None, torch.device], torch.Tensor] = {}
+"""Masks that were made already: those of the documents of one length, or of the blocks of a long one, are the same."""
+
+
+@torch.inference_mode(False)  # kept across calls: a mask first made while validating must serve training too
+def _visible(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
     query_C1 = torch.arange(keys - queries, keys, device=device)[:, None]
     key_1J = torch.arange(keys, device=device)[None]
     causal_CJ = key_1J <= query_C1

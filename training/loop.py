@@ -35,6 +35,7 @@ from training.resume import newest_good
 from training.world import World, shard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from configs.job import Job
@@ -247,14 +248,22 @@ class Loop:
             raise self.guard.stop(state.step, asked)
 
     def rehearse(self, meter: Meter) -> None:
-        """On a GPU, go through the fullest micro-batch once, so that memory fails in minute one and not in hour nine.
+        """On a GPU, go through the fullest micro-batch of each phase that is left, so that memory fails in minute one and
+        not in hour nine.
 
         Packed rows have no padding, so on a CPU, where memory is counted otherwise, the first step is as full as any.
         """
         if self.world.device.type != "cuda":
             return
-        at = self.course.at(self.state.step)
-        fullest = sorted(range(at.stretch.rows.train), key=lambda row: -int(at.stretch.rows.length[row]))
-        count = max(1, self.world.size * self.micro_batch_tokens // int(at.stretch.rows.length[fullest[0]]))
-        gradients(self, at._replace(rows=fullest[:count]), meter)
-        self.optimizer.zero_grad(set_to_none=True)
+        for at in self.fullest():
+            gradients(self, at, meter)
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def fullest(self) -> Iterator[At]:
+        """The first step of each phase that is not over, with the rows that fill a micro-batch of every process most."""
+        for stretch in self.course.stretches:
+            if self.state.step < stretch.first + stretch.schedule.steps:
+                lengths = stretch.rows.length[: stretch.rows.train]
+                rows = sorted(range(stretch.rows.train), key=lambda row: -int(lengths[row]))
+                count = max(1, self.world.size * self.micro_batch_tokens // int(lengths[rows[0]]))
+                yield self.course.at(stretch.first)._replace(rows=rows[:count])

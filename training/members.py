@@ -1,6 +1,6 @@
 """Runs that are trained one after another on one corpus, each in a run folder of its own: those of a sweep or a pilot.
 
-runs/NAME/sweep/learning_rate=0.0002,rank=8/    corpus -> ../../corpus, recipe.yaml, run/, failed.json
+runs/NAME/sweep/learning_rate=0.0002,rank=8/    corpus -> ../../corpus, [base -> ../../base], recipe.yaml, run/, failed.json
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _trained(job: Job, one: Member, train: Trained) -> SectorLMError | None:
         failed = _read(path)
         if failed.get("made_from") == made_from and failed.get("kind") in LASTING:
             return _known(failed)
-    _share_corpus(job.folder, folder)
+    _share(job, folder)
     try:
         train(one.job, one.sets)
     except Exception as error:
@@ -163,14 +163,21 @@ def _made_from(one: Member) -> str:
     return digest_json([flat(recipe.train, "train"), recipe.seed, corpus.content(), base_digest(folder)])
 
 
-def _share_corpus(shared: RunFolder, own: RunFolder) -> None:
-    """Point a member's corpus at the one that all share, so that its run folder is one like any other."""
-    try:
-        own.root.mkdir(parents=True, exist_ok=True)
-        if not own.corpus.exists():
-            own.corpus.symlink_to(os.path.relpath(shared.corpus, own.root), target_is_directory=True)
-    except OSError as error:
-        raise storage_error(error, own.corpus) from error
+def _share(job: Job, own: RunFolder) -> None:
+    """Point a member's corpus, and its base where tokens were added to it, at those that all share, so that its run folder
+    is one like any other.
+    """
+    shared = job.folder
+    pairs = [(shared.corpus, own.corpus)] + [(shared.base, own.base)] * bool(job.recipe.train.new_tokens)
+    for theirs, link in pairs:
+        try:
+            own.root.mkdir(parents=True, exist_ok=True)
+            if not (
+                link.exists() or link.is_symlink()
+            ):  # the base may be gone, and is then made again where all find it
+                link.symlink_to(os.path.relpath(theirs, own.root), target_is_directory=True)
+        except OSError as error:
+            raise storage_error(error, link) from error
 
 
 def outcome(one: Member) -> Outcome:

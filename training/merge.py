@@ -14,6 +14,7 @@ from configs.errors import DataError, GateError
 from configs.progress import say
 from configs.vocabulary import base_of
 from training.attention import register
+from training.loss import logit_factors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,9 @@ def held_out(rows: Rows) -> Batch:
 
 
 def log_probabilities(causal: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Float32 log-softmax at the batch's first supervised positions, [S, V], at most MOST_ELEMENTS."""
+    """Float32 log-probabilities at the batch's first supervised positions, [S, V], at most MOST_ELEMENTS: the model's own,
+    with its family's factor on the logits and its soft cap.
+    """
     with torch.inference_mode():
         hidden_1TE = causal.base_model(
             input_ids=batch.tokens_T[None],
@@ -106,7 +109,12 @@ def log_probabilities(causal: PreTrainedModel, batch: Batch) -> torch.Tensor:
         ).last_hidden_state
         head = causal.get_output_embeddings()
         scored_S = batch.scored_S[: max(1, MOST_ELEMENTS // head.weight.shape[0])]
-        return torch.log_softmax(head(hidden_1TE[0, scored_S]).float(), dim=-1)
+        logits_SV = head(hidden_1TE[0, scored_S]).float()  # the module itself: its bias, and adapters on it, count
+        scale, softcap = logit_factors(causal.config)
+        logits_SV *= scale
+        if softcap is not None:
+            logits_SV = softcap * (logits_SV / softcap).tanh_()
+        return torch.log_softmax(logits_SV, dim=-1)
 
 
 def _agreement(expected_SV: torch.Tensor, found_SV: torch.Tensor, dtype: str) -> Agreement:

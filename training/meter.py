@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from configs.store import storage_error, write_atomic
+from training.curves import told_lines
 from training.page import refresh_page
 
 if TYPE_CHECKING:
@@ -40,19 +41,15 @@ class Taken(NamedTuple):
 
 
 class Meter:
-    """Appends to metrics.jsonl; after a stop, lines that the resumed state does not know are left out."""
+    """Appends to metrics.jsonl; after a stop, lines that are damaged or that the resumed state does not know are left out."""
 
     def __init__(self, path: Path, title: str, state: State, bar: Track, trackers: Trackers | None = None) -> None:
         self.path, self.title, self.bar, self.trackers = path, title, bar, trackers
         looked = {point["step"] for point in state.curve}
-        lines = [(line, json.loads(line)) for line in _lines(path)] if state.step else []
-        kept = [
-            (line, it)
-            for line, it in lines
-            if (it["step"] in looked if "validation" in it else it["step"] <= state.step)
-        ]
-        self.events = {(it["step"], it["event"]) for _, it in kept if "event" in it}
-        write_atomic(path, "".join(f"{line}\n" for line, _ in kept))
+        lines = told_lines(path) if state.step else []
+        kept = [it for it in lines if (it["step"] in looked if "validation" in it else it["step"] <= state.step)]
+        self.events = {(it["step"], it["event"]) for it in kept if "event" in it}
+        write_atomic(path, "".join(f"{json.dumps(it)}\n" for it in kept))
 
     def write(self, **figures: Any) -> None:
         """Append one line; a number that is not finite becomes null, which JSON has a word for.
@@ -121,14 +118,6 @@ class Silent(Meter):
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _lines(path: Path) -> list[str]:
-    """Whole lines only: the last one may have been cut by a stop."""
-    if not path.is_file():
-        return []
-    text = path.read_text("utf-8")
-    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def peak_memory_bytes() -> int:

@@ -59,7 +59,7 @@ def probes(job: Job) -> list[Probe]:
     """The probes of a recipe.
 
     Raises:
-        RecipeError: a task is not multiple choice, or has no split to take items from.
+        RecipeError: a task is not multiple choice, has no split to take items from, or none of them fits a row.
         DataError: its data cannot be read.
     """
     train = job.recipe.train
@@ -78,7 +78,14 @@ def probes(job: Job) -> list[Probe]:
             )
         items, _ = read_items(task, task.fewshot_split, roots, limit=train.probe_items, seed=job.recipe.seed)
         asked = prompts(task, items, task.description, tokenizer, job.recipe.prepare.sequence_length, chat=chat)
-        found.append(_probe(task.task, [it for it in asked if it.branches], train.micro_batch_tokens))
+        fitting = [it for it in asked if it.branches]
+        if not fitting:
+            raise RecipeError(
+                f"none of the {len(items)} items of {name} fits {job.recipe.prepare.sequence_length} tokens",
+                where="train.probes",
+                hint="Raise prepare.sequence_length, or leave this probe out.",
+            )
+        found.append(_probe(task.task, fitting, train.micro_batch_tokens))
     return found
 
 

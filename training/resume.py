@@ -12,7 +12,7 @@ from configs.errors import DataError, RecipeError
 from configs.progress import say
 from configs.records import packages
 from configs.store import remove_folder, verify_files
-from training.checkpoint import DAMAGED, State, best_name, best_of, by_step, read_state
+from training.checkpoint import DAMAGED, State, best_name, best_steps, by_step, read_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def newest_good(folder: Path, origin: Origin, *, weights_only: bool = False, steady: bool = False) -> Path | None:
     """The newest checkpoint whose bytes are what its state says; None if there is none.
 
-    A damaged one is moved aside as `damaged-step-NNNNNN` and named, so one process alone must ask. With `weights_only` one
+    A damaged one is moved aside as `damaged-step-NNNNNN` and named, so one process alone must ask; so are damaged best
+    weights, which cost the run no checkpoint. With `weights_only` one
     whose optimiser state alone is lost will do, also if it was moved aside before. `steady`: for setting a run back, which
     only weights can serve that the last step had moved.
 
@@ -41,6 +42,7 @@ def newest_good(folder: Path, origin: Origin, *, weights_only: bool = False, ste
         if steady and content["state"]["in_a_row"]:
             continue
         if not steady:
+            _set_bad_best_aside(folder, State(**content["state"]))
             _tell_changes(content["free"], origin.free, State(**content["state"]))
         return path
     if found and not steady:
@@ -49,17 +51,38 @@ def newest_good(folder: Path, origin: Origin, *, weights_only: bool = False, ste
 
 
 def _verified(path: Path, *, weights_only: bool) -> dict[str, Any]:
-    """The content of a checkpoint's state whose files are whole, and the best weights that it counts on."""
+    """The content of the state of a checkpoint whose files are whole."""
     content = read_state(path)
     files = dict(content["files"])
     if weights_only:
         files.pop("optimizer.safetensors", None)
     verify_files(path, files)
-    best = best_of(State(**content["state"]))
-    if best is not None:
-        kept = path.with_name(best_name(best))
-        verify_files(kept, read_state(kept)["files"])
+    State(**content["state"])
     return content
+
+
+def _set_bad_best_aside(folder: Path, state: State) -> None:
+    """Move best weights that are damaged out of the way, and say which; the checkpoint itself is as good without them.
+
+    The newest whole ones stay: `training/checkpoint.py` forgets what is not there.
+    """
+    marked = best_steps(state)
+    for step in reversed(marked):
+        kept = folder / best_name(step)
+        try:
+            verify_files(kept, read_state(kept)["files"])
+        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
+            if kept.is_dir():
+                aside = kept.with_name(f"{DAMAGED}{kept.name}")
+                remove_folder(aside)
+                kept.rename(aside)
+            elif step != marked[-1]:
+                continue  # it went when a better one came
+            say(f"  best weights {kept.name} are damaged ({_reason(error)}): the run goes on without them")
+        else:
+            return
+    if marked:
+        say("  the best within the forgetting budget is now looked for among later looks")
 
 
 def _set_aside(path: Path, error: Exception) -> None:

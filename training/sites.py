@@ -15,6 +15,7 @@ from configs.progress import say
 from configs.records import Release, Run
 from configs.store import verify_files
 from configs.taint import taint_of, taint_told
+from training.adapters import ADAPTER
 from training.factors import Factors
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     import torch
 
-WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 HEAD = "base_model.model."
 """What PEFT puts before the name of a module."""
@@ -66,10 +66,10 @@ class Site(NamedTuple):
             DataError: the file is damaged.
         """
         try:
-            with safe_open(self.folder / WEIGHTS, "pt") as file:
+            with safe_open(self.folder / ADAPTER, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it has no iterator
         except (SafetensorError, OSError) as error:
-            raise DataError(f"the adapter cannot be read ({error})", where=str(self.folder / WEIGHTS)) from error
+            raise DataError(f"the adapter cannot be read ({error})", where=str(self.folder / ADAPTER)) from error
 
 
 def read_site(place: Path) -> Site:
@@ -93,7 +93,7 @@ def read_site(place: Path) -> Site:
         hint = "Train that site again without these documents."
         raise PolicyError(f"refused: this run {taint_told(taint)}", where=str(root), hint=hint)
     if release is not None:
-        verify_files(root, {name: release.files.get(name, "") for name in ("run.json", WEIGHTS, CONFIG)})
+        verify_files(root, {name: release.files.get(name, "") for name in ("run.json", ADAPTER, CONFIG)})
     else:
         verify_files(root, {name: digest for name, digest in run.files.items() if name.startswith("adapter/")})
     folder = root if release is not None else root / "adapter"
@@ -223,7 +223,7 @@ def changes_of(site: Site, tensors: dict[str, torch.Tensor]) -> tuple[dict[str, 
             if b_OR is None or (a_RI.ndim, b_OR.ndim) != (2, 2) or not a_RI.shape[0] == b_OR.shape[1] == rank:
                 shapes = f"A {list(a_RI.shape)}, B {list(b_OR.shape) if b_OR is not None else 'missing'}"
                 told = f"{name}: these are no two factors of rank {rank} ({shapes})"
-                raise DataError(told, where=str(site.folder / WEIGHTS))
+                raise DataError(told, where=str(site.folder / ADAPTER))
             root = math.sqrt(rank) if site.config.get("use_rslora") else rank
             found[name] = Factors(b_OR, a_RI, alpha / root)
     return found, rest

@@ -62,7 +62,6 @@ def train(job: Job, *, weights_only: bool = False) -> Run:
         return Run.read(job.folder.run / "run.json")
     verify_files(job.folder.corpus, corpus.files)
     check_fits(job, corpus.sequence_length)
-    _refuse_other_tokenizer(job, corpus)
     with world.together():
         loop = Loop.begin(job, corpus, origin, world, weights_only=weights_only)
         _train(loop)
@@ -181,7 +180,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         peak_memory_bytes=peak_memory_bytes(),
         loss_first=state.loss_first,
         loss_last=state.loss_last,
-        curve=tuple(CurvePoint(**point) for point in state.curve),
+        curve=tuple(CurvePoint(**{key: it for key, it in point.items() if key != "lost"}) for point in state.curve),
         best_step=best,
         stopped_early=state.step < loop.course.steps,
         segments=state.segments,

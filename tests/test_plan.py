@@ -10,6 +10,7 @@ import torch
 
 from configs.errors import RecipeError
 from configs.job import Job
+from configs.progress import track
 from configs.recipe import Recipe
 from configs.records import Corpus
 from configs.store import HOUSE, RunFolder
@@ -17,12 +18,14 @@ from configs.tuning import Train
 from tests.training_jobs import PHASES, made, opened
 from tests.training_jobs import make_job as training_job
 from training.advice import _of_serving
-from training.fit import load_of
+from training.checkpoint import State
+from training.fit import load_of, useful_of
 from training.legs import counted
 from training.memory import memory_of
+from training.meter import Meter, Taken
 from training.model import build
 from training.plan import Asked, plan
-from training.rates import GPUS, Machine, machine_of
+from training.rates import GPUS, Machine, Useful, machine_of
 from training.shape import Shape
 from training.train import train
 
@@ -199,6 +202,21 @@ def test_activations_are_recomputed_where_they_do_not_fit_in_plan_and_training_a
     assert "activations recomputed" in plan(job)["memory_gb"]["basis"]
     off = training_job(tmp_path, tiny_base, checkpoint_activations="off")
     assert not build(off, cpu)[0].causal.is_gradient_checkpointing
+
+
+def test_utilisation_is_useful_flops_a_second_over_the_peak_of_all_cards(tmp_path, tiny_base):
+    """1e9 FLOPs a token, 2,000 tokens in half a second: 4e12 of 2 x 5e12 a second."""
+    job = training_job(tmp_path, tiny_base)
+    record = Corpus.read(job.folder.corpus / "corpus.json")
+    stretch = counted(job, record, 1)[0].stretches[0]
+    with track("train", 2, "steps") as bar:
+        meter = Meter(tmp_path / "metrics.jsonl", "t", State(), bar)
+        meter.step(State(step=1), stretch, Taken(3.0, 1e-4, 1.0, 2000, 0.5))
+        meter.useful = Useful((1e9,), 2 * 5e12)
+        meter.step(State(step=2), stretch, Taken(3.0, 1e-4, 1.0, 2000, 0.5))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [line.get("mfu") for line in lines] == [None, 0.4]
+    assert useful_of(job, record, torch.device("cpu"), 1) is None
 
 
 def test_a_probe_names_no_other_machine_and_needs_a_corpus(tmp_path, tiny_base):

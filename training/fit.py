@@ -14,9 +14,10 @@ from configs.progress import say
 from configs.records import Corpus
 from configs.spread import processes
 from training.advice import CONTEXT, HOLES, SLACK, Room
-from training.legs import counted, most_tokens
+from training.legs import counted, most_tokens, useful_flops
 from training.memory import Load, formula_bytes, memory_of
 from training.meter import peak_memory_bytes
+from training.rates import Useful, gpu_named
 from training.shape import Shape
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ def _needed(job: Job, device: torch.device, precision: torch.dtype, room: Room) 
     if not settled(train, shape, load, room)[0].checkpointing:
         return 0.0
     return room.needed(memory_of(shape, load).total)
+
+
+def useful_of(job: Job, corpus: Corpus, device: torch.device, count: int) -> Useful | None:
+    """What a run's utilisation is reckoned with; None on a CPU, and on a card whose peak is not in the table."""
+    gpu = gpu_named(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    if gpu is None:
+        return None
+    shape, (_, legs) = Shape.of(job), counted(job, corpus, count)
+    return Useful(tuple(useful_flops(shape, leg) / leg.seen for leg in legs), gpu.peak * count)
 
 
 def held(device: torch.device) -> int:

@@ -38,16 +38,20 @@ STATUS = Path("/proc/self/status")
 def load_of(train: Train, legs: Sequence[Leg], precision: torch.dtype, device: str, count: int) -> Load:
     """What each of `count` processes holds at the fullest of the phases; `auto` counts as activations that are kept."""
     worst = max((leg.worst for leg in legs), key=lambda it: it.tokens)
+    load = _as_asked(train, (worst.tokens, worst.scored), precision, device, count)
+    return replace(load, pairs=any(leg.pairs for leg in legs))
+
+
+def _as_asked(train: Train, sizes: tuple[int, int], precision: torch.dtype, device: str, count: int) -> Load:
     return Load(
-        tokens=worst.tokens,
-        scored=max(1, worst.scored),
+        tokens=sizes[0],
+        scored=max(1, sizes[1]),
         precision=precision,
         device=device,
         checkpointing=train.checkpoint_activations == "on",
         processes=count,
         sharded=train.parallel == "fsdp",
         four_bit=train.quantise == "nf4",
-        pairs=any(leg.pairs for leg in legs),
     )
 
 
@@ -110,7 +114,7 @@ def _needed(job: Job, device: torch.device, precision: torch.dtype, room: Room) 
         load = load_of(train, counted(job, corpus, count)[1], precision, device.type, count)
     else:  # nothing prepared: as many tokens as the recipe allows
         tokens = most_tokens(train, job.recipe.prepare.sequence_length, count)
-        load = Load(tokens, tokens, precision, device.type, processes=count, sharded=train.parallel == "fsdp")
+        load = _as_asked(train, (tokens, tokens), precision, device.type, count)
     shape = Shape.of(job)
     if not settled(train, shape, load, room)[0].checkpointing:
         return 0.0

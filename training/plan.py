@@ -61,7 +61,8 @@ def plan(job: Job, asked: Asked = Asked()) -> dict[str, Any]:  # noqa: B008 - a 
     steps = _steps(legs)
     passed(legs, data["sources"])
     load = load_of(train, legs, _precision(train, machine, device), _kind(machine, device), machine.cards)
-    room = Room(machine.gpu.memory, CONTEXT, SLACK) if machine.gpu else room_of(device, machine.cards)
+    named = asked.machine.gpu  # of the card that is here, training asks the driver, and so does its plan
+    room = Room(named.memory, CONTEXT, SLACK) if named else room_of(device, machine.cards)
     probed = probe(job, corpus, (course, legs), device) if asked.probe and corpus and course else None
     load, memory = settled(train, shape, load, room)
     disk = _disk(job, shape, data["tokens"])

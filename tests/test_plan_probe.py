@@ -10,7 +10,7 @@ import pytest
 
 from tests.recipes import corpus, notes, recipe, sectorlm, source
 from training.batches import Rows
-from training.probe import Worst
+from training.legs import Worst
 
 STEPS = ["--set", "train.max_steps=6", "--set", "train.batch_tokens=256", "--set", "train.micro_batch_tokens=128"]
 

@@ -12,7 +12,6 @@ from training.memory import Load, memory_by_tokens, memory_of
 
 if TYPE_CHECKING:
     from configs.job import Job
-    from configs.records import Corpus
     from configs.tuning import Train
     from training.rates import Machine
     from training.shape import Shape
@@ -93,23 +92,24 @@ def largest(shape: Shape, load: Load, room: Room, row: int) -> int | None:
     return min(fitting[0], load.tokens) if fitting else None
 
 
-def warnings(job: Job, shape: Shape, steps: dict[str, Any], corpus: Corpus | None, machine: Machine) -> list[str]:
+def warnings(job: Job, shape: Shape, steps: dict[str, Any], data: dict[str, Any], machine: Machine) -> list[str]:
     """What an expert would ask about before starting."""
     return [
-        *_of_learning(job, shape, steps),
-        *_of_sources(job, steps, corpus),
+        *_of_learning(job, shape, steps, data),
+        *_of_sources(job, data),
         *_of_serving(job.recipe.train, job.recipe.publish.merged),
         *_of_precision(job, machine),
     ]
 
 
-def _of_learning(job: Job, shape: Shape, steps: dict[str, Any]) -> list[str]:
+def _of_learning(job: Job, shape: Shape, steps: dict[str, Any], data: dict[str, Any]) -> list[str]:
     train, found = job.recipe.train, []
     adapters = train.method not in ("full", "scratch")
-    text = any(source.text is not None for source in job.recipe.corpora)
-    if adapters and text and steps["tokens"] > 2 * shape.trainable:
+    shapes = {source.name: source.shape for source in job.recipe.corpora}
+    text = sum(it["tokens_seen"] for name, it in data["sources"].items() if shapes.get(name) == "text")
+    if adapters and text > 2 * shape.trainable:
         found.append(
-            f"{steps['tokens']:,} tokens of text for {shape.trainable:,} adapter parameters: above twice "
+            f"{text:,} tokens of text for {shape.trainable:,} adapter parameters: above twice "
             "their number LoRA learns less than full tuning (Thinking Machines 2025); raise train.rank"
         )
     if adapters and train.learning_rate < 5e-5:
@@ -123,8 +123,8 @@ def _of_learning(job: Job, shape: Shape, steps: dict[str, Any]) -> list[str]:
     return found
 
 
-def _of_sources(job: Job, steps: dict[str, Any], corpus: Corpus | None) -> list[str]:
-    passes = {it.name: it.repeats * steps["epochs"] for it in corpus.sources} if corpus else {}
+def _of_sources(job: Job, data: dict[str, Any]) -> list[str]:
+    passes = {} if data["estimated"] else {name: it["epochs"] for name, it in data["sources"].items()}
     found = [
         f"{name}: {count:.1f} passes over the same text; beyond {MOST_PASSES} they teach little "
         "(Muennighoff et al. 2023): fewer train.epochs, a smaller share, or more text"
@@ -132,7 +132,7 @@ def _of_sources(job: Job, steps: dict[str, Any], corpus: Corpus | None) -> list[
         if count > MOST_PASSES
     ]
     hub = [it.name for it in job.recipe.corpora if any(path.startswith("hf:") for path in it.paths)]
-    if hub and corpus is None:
+    if hub and data["estimated"]:
         found.append(f"{', '.join(hub)}: read from the hub, not counted here; `sectorlm prepare` counts")
     return found
 

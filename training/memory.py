@@ -57,6 +57,8 @@ class Load:
     processes: int = 1
     sharded: bool = False
     """Weights, gradients and moments are spread over the processes (FSDP); otherwise each holds all."""
+    pairs: bool = False
+    """A phase learns preferences: a copy of the trained weights is its reference, and another stands by in the loss."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Memory:
     communication: float = 0.0
     """The flat copy of the gradients that is summed over the processes (training/world.py), or the layers that FSDP
     gathers: this one and the next."""
+    reference: float = 0.0
+    """The trained weights as a preference phase began with them."""
     followed: bool = True
     """Whether a step could be followed; else activations are a formula's."""
 
@@ -95,6 +99,7 @@ def memory_of(shape: Shape, load: Load) -> Memory:
         shape.followed[key] = _followed(shape, load)
     step: Step = shape.followed[key]
     trainable, share = shape.trainable, load.processes if load.sharded else 1
+    copy = 4 * trainable / share if load.pairs else 0.0
     weights = shape.weights(load.precision.itemsize, FOUR_BIT if load.four_bit else None)
     communication = 0.0
     if load.sharded and load.processes > 1:
@@ -107,8 +112,9 @@ def memory_of(shape: Shape, load: Load) -> Memory:
         optimizer=8 * trainable / share,
         activations=step.kept,
         loss=max(0.0, step.loss_peak - step.kept),
-        workspace=max(0.0, step.peak - max(step.loss_peak, step.kept)),
+        workspace=max(0.0, max(step.peak, step.loss_peak + copy) - max(step.loss_peak, step.kept)),
         communication=communication,
+        reference=copy,
         followed=step.followed,
     )
 
@@ -176,10 +182,16 @@ def _followed(shape: Shape, load: Load) -> Step:
         with FakeTensorMode(), Living() as living:
             return _step(causal, load, living)
     except RuntimeError:  # the kind of fakes that were asked for their values, or for a shape that depends on them
-        kept = load.tokens * shape.width * (2 if load.checkpointing else FORMULA_BYTES) * load.precision.itemsize / 2
-        layer = load.tokens * shape.width * FORMULA_BYTES * load.precision.itemsize / 2 if load.checkpointing else 0.0
+        layer = formula_bytes(load.tokens, shape.width, load.precision)
+        kept = (layer * 2 / FORMULA_BYTES if load.checkpointing else layer) * shape.layers
         logits = 3 * 4 * min(2**23, load.scored * shape.vocabulary)
-        return Step(kept * shape.layers, kept * shape.layers + logits, kept * shape.layers + logits + layer, False)
+        again = layer if load.checkpointing else 0.0
+        return Step(kept, kept + logits, kept + logits + again, False)
+
+
+def formula_bytes(tokens: int, width: int, precision: torch.dtype) -> float:
+    """Bytes of the activations that a layer keeps, by the published formula."""
+    return tokens * width * FORMULA_BYTES * precision.itemsize / 2
 
 
 def _step(causal: Any, load: Load, living: Living) -> Step:

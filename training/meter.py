@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from training.budget import Budget
     from training.checkpoint import State
     from training.course import Stretch
+    from training.rates import Useful
     from training.trackers import Trackers
 
 
@@ -42,6 +43,9 @@ class Taken(NamedTuple):
 
 class Meter:
     """Appends to metrics.jsonl; after a stop, lines that are damaged or that the resumed state does not know are left out."""
+
+    useful: Useful | None = None
+    """What the utilisation of the GPUs is reckoned with, where it is known."""
 
     def __init__(self, path: Path, title: str, state: State, bar: Track, trackers: Trackers | None = None) -> None:
         self.path, self.title, self.bar, self.trackers = path, title, bar, trackers
@@ -73,6 +77,8 @@ class Meter:
         figures: dict[str, Any] = {"loss": round(loss, 6), "learning_rate": rate, "grad_norm": round(norm, 6)}
         figures |= {"tokens_per_second": round(speed, 1), "seconds": round(seconds, 4)}
         figures["memory_bytes"] = peak_memory_bytes()
+        if self.useful is not None:
+            figures["mfu"] = round(self.useful.part(stretch.number, speed), 4)
         if stretch.number:
             figures["phase"] = stretch.name
         self.write(step=state.step, tokens=state.tokens, **figures)
@@ -81,6 +87,8 @@ class Meter:
             "tokens/s": f"{speed:,.0f}",
             "memory": f"{figures['memory_bytes'] / 1e9:.1f} GB",
         }
+        if "mfu" in figures:
+            shown["MFU"] = f"{100 * figures['mfu']:.0f} %"
         self.bar.advance(1, **shown)
 
     def look(self, point: Mapping[str, Any], budget: Budget, curve: Sequence[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from configs.base import load_weights, public_name, read_config
 from configs.errors import DataError, RecipeError
+from configs.spread import processes
 from configs.vocabulary import base_of, rows_of
 from training.adapters import start_folder, with_adapters
 from training.attention import register
@@ -102,8 +103,10 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
         RecipeError: the method does not fit the base, or packing does not fit its family.
         StorageError: the base is to be quantised, and what that needs is not installed.
     """
+    from training.fit import recomputed, room_of  # here, since a plan follows a step of this page's model
+
     train, seed = job.recipe.train, job.recipe.seed
-    precision = precision_of(train, device)
+    precision, room = precision_of(train, device), room_of(device, processes())
     folder = base_of(job, weights=train.method != "scratch")
     torch.manual_seed(derived_seed(seed, "weights", train.method))
     if train.method == "scratch":
@@ -127,14 +130,9 @@ def build(job: Job, device: torch.device) -> tuple[PackedModel, Any]:
     # Weights that are to be parted go to their devices in parts: no card need hold them all.
     model = PackedModel(causal, precision).to("cpu" if train.parallel == "fsdp" else device)
     prove(model)
-    if keeps_no_activations(train, device):
+    if recomputed(job, causal, precision, room):
         causal.gradient_checkpointing_enable({"use_reentrant": False})
     return model, wrapper
-
-
-def keeps_no_activations(train: Train, device: torch.device) -> bool:
-    """Whether activations are computed again in the backward pass (Chen et al. 2016)."""
-    return train.checkpoint_activations == "on"
 
 
 def precision_of(train: Train, device: torch.device) -> torch.dtype:

@@ -6,26 +6,27 @@ of counted tokens are marked `estimated`. With `probe` the worst batch goes thro
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 
 from configs.errors import DataError, RecipeError
 from configs.records import Corpus
-from training.advice import CONTEXT, HOLES, SLACK, Room, remedies, room_on_disk, warnings
-from training.batches import Rows, Schedule, epochs_of
+from training.advice import CONTEXT, SLACK, Room, remedies, room_on_disk, saved_rank, warnings
 from training.checkpoint import KEPT
-from training.memory import Load, Memory, memory_of
+from training.fit import load_of, room_of, settled
+from training.legs import counted, guessed, passed, useful_flops
 from training.model import precision_of
-from training.probe import Probed, Worst, compared, held, probe
+from training.probe import compared, probe
 from training.rates import CPU_EFFICIENCY, EFFICIENCY, Machine, cost, gpu_named, matrix_rate
 from training.shape import Shape
 
 if TYPE_CHECKING:
     from configs.job import Job
+    from configs.tuning import Train
+    from training.course import Course
+    from training.legs import Leg
+    from training.memory import Load, Memory
 
 BYTES_PER_TOKEN = 3.5
 """Bytes of text per token, English and Chinese about alike with vocabularies of 32k and more: the guess before counting."""
@@ -47,29 +48,35 @@ def plan(job: Job, asked: Asked = Asked()) -> dict[str, Any]:  # noqa: B008 - a 
     """
     corpus = Corpus.read_if_there(job.folder.corpus / "corpus.json")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    machine = _here(asked, device)
+    machine, train = _here(asked, device), job.recipe.train
+    if asked.probe and corpus is None:
+        raise DataError(
+            "nothing to probe with: the corpus is not prepared",
+            where=str(job.folder.corpus),
+            hint="`sectorlm prepare` with the same recipe first.",
+        )
     shape = Shape.of(job)
     data = _counted(corpus) if corpus else _guessed(job)
-    schedule, steps = _steps(job, corpus, data["tokens"])
-    _passes(data, steps["epochs"])
-    worst, squares, scored = _batches(job, corpus, data["tokens"])
-    load = _load(job, machine, worst, device)
-    room = _room(machine, device)
-    probed = _probed(job, corpus, schedule, device) if asked.probe else None
-    load, memory = _checkpointed(job, shape, load, room)
+    course, legs = _legs(job, corpus, data, machine.cards)
+    steps = _steps(legs)
+    passed(legs, data["sources"])
+    load = load_of(train, legs, _precision(train, machine, device), _kind(machine, device), machine.cards)
+    named = asked.machine.gpu  # of the card that is here, training asks the driver, and so does its plan
+    room = Room(named.memory, CONTEXT, SLACK) if named else room_of(device, machine.cards)
+    probed = probe(job, corpus, (course, legs), device) if asked.probe and corpus and course else None
+    load, memory = settled(train, shape, load, room)
     disk = _disk(job, shape, data["tokens"])
-    flops = shape.flops(steps["tokens"], steps["tokens"] * scored, steps["tokens"] * squares)
     sections = {
         "data": data,
         "training": steps | _parameters(shape) | {"precision": str(load.precision).removeprefix("torch.")},
-        "memory_gb": _gigabytes(memory, room) | {"basis": _basis(memory, load, worst)},
+        "memory_gb": _gigabytes(memory, room) | {"basis": _basis(memory, load)},
         "fits": _fits(shape, load, room, job.recipe.prepare.sequence_length, memory),
-        "time": _time(job, machine, device, flops, steps["tokens"]),
+        "time": _time(job, machine, device, sum(useful_flops(shape, leg) for leg in legs), steps["tokens"]),
         "disk_gb": disk,
     }
     if probed is not None and corpus is not None:
         sections["probe"] = compared(probed, memory, steps, sections["time"], (job, corpus))
-    return sections | {"warnings": warnings(job, shape, steps, corpus, machine) + room_on_disk(job, disk)}
+    return sections | {"warnings": warnings(job, shape, steps, data, machine) + room_on_disk(job, disk)}
 
 
 def _here(asked: Asked, device: torch.device) -> Machine:
@@ -92,7 +99,6 @@ def _counted(corpus: Corpus) -> dict[str, Any]:
             "documents": source.documents,
             "tokens": source.tokens,
             "repeats": source.repeats,
-            "tokens_train": source.tokens_train,
         }
         for source in corpus.sources
     }
@@ -115,50 +121,28 @@ def _guessed(job: Job) -> dict[str, Any]:
             "documents": None,
             "tokens": tokens,
             "repeats": None,
-            "tokens_train": tokens,
         }
     tokens = sum(entry["tokens"] for entry in sources.values())
     return {"tokens": tokens, "documents": None, "estimated": True, "sources": sources}
 
 
-def _steps(job: Job, corpus: Corpus | None, tokens: int) -> tuple[Schedule, dict[str, Any]]:
-    recipe = job.recipe
-    length = corpus.sequence_length if corpus else recipe.prepare.sequence_length
-    epochs = epochs_of(recipe.train, corpus) if corpus else recipe.train.epochs or 3.0
-    rows = corpus.rows_train if corpus else max(1, tokens // length)
-    if rows == 0:
-        raise DataError("the corpus has no training rows", where=str(job.folder.corpus))
-    schedule = Schedule(rows, max(1, recipe.train.batch_tokens // length), epochs, recipe.seed, recipe.train.max_steps)
-    passes = schedule.seen(schedule.steps) / rows
-    return schedule, {
+def _legs(job: Job, corpus: Corpus | None, data: dict[str, Any], processes: int) -> tuple[Course | None, list[Leg]]:
+    """The phases: over the corpus by the course that training takes, before that from the sources' guessed tokens."""
+    if corpus is not None:
+        return counted(job, corpus, processes)
+    tokens = {name: source["tokens"] for name, source in data["sources"].items()}
+    return None, guessed(job.recipe, tokens, processes)
+
+
+def _steps(legs: list[Leg]) -> dict[str, Any]:
+    rows, seen = sum(leg.schedule.rows for leg in legs), sum(leg.schedule.seen(leg.schedule.steps) for leg in legs)
+    return {
         "rows": rows,
-        "rows_per_step": schedule.rows_per_step,
-        "steps": schedule.steps,
-        "epochs": round(passes, 4),
-        "tokens": round(tokens * passes),
+        "rows_per_step": legs[0].schedule.rows_per_step,
+        "steps": sum(leg.schedule.steps for leg in legs),
+        "epochs": round(seen / rows, 4),
+        "tokens": round(sum(leg.seen for leg in legs)),
     }
-
-
-def _passes(data: dict[str, Any], epochs: float) -> None:
-    """Add to each source how often it is passed over, and the tokens that the run sees of it."""
-    for source in data["sources"].values():
-        source["epochs"] = round((source["repeats"] or 1.0) * epochs, 2)
-        source["tokens_seen"] = round(source.pop("tokens_train") * epochs)
-
-
-def _batches(job: Job, corpus: Corpus | None, tokens: int) -> tuple[Worst, float, float]:
-    """The worst micro-batch; squared lengths of documents per token, and the supervised part, of the training rows."""
-    recipe = job.recipe
-    if corpus is None:
-        length = recipe.prepare.sequence_length
-        whole = max(1, min(recipe.train.micro_batch_tokens, recipe.train.batch_tokens) // length) * length
-        whole = min(whole, max(1, tokens))
-        return Worst([], whole, whole, max(1, whole // length), min(length, whole)), float(length), 1.0
-    rows = Rows(job.folder.corpus, corpus)
-    lengths = rows.segments[: rows.first[rows.train], 2]
-    most = min(recipe.train.micro_batch_tokens, recipe.train.batch_tokens)
-    squares = float(np.square(lengths).sum() / max(1, lengths.sum()))
-    return Worst.of(rows, most), squares, corpus.supervised_train / max(1, corpus.tokens_train)
 
 
 # ---------------------------------------------------------------- memory
@@ -174,43 +158,15 @@ def _parameters(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _load(job: Job, machine: Machine, worst: Worst, device: torch.device) -> Load:
-    train = job.recipe.train
-    precision = precision_of(train, device)
-    if machine.gpu is not None:  # a card that may not be here
-        reduced = train.precision == "bfloat16" or (train.precision == "auto" and machine.gpu.bfloat16)
-        precision = torch.bfloat16 if reduced else torch.float32
-    return Load(
-        tokens=worst.tokens,
-        scored=max(1, worst.scored),
-        precision=precision,
-        device="cuda" if machine.gpu is not None else device.type,
-        checkpointing=train.checkpoint_activations == "on",
-        processes=machine.cards,
-        sharded=train.parallel == "fsdp",
-        four_bit=train.quantise == "nf4",
-    )
+def _kind(machine: Machine, device: torch.device) -> str:
+    return "cuda" if machine.gpu is not None else device.type
 
 
-def _room(machine: Machine, device: torch.device) -> Room:
-    """What there is for one process; a CPU's memory is what the system says is available now."""
-    if machine.gpu is not None:
-        return Room(machine.gpu.memory, CONTEXT, SLACK)
-    if device.type == "cuda":
-        return Room(float(torch.cuda.mem_get_info(device)[1]), CONTEXT, SLACK)
-    holes = SLACK if os.environ.get("MALLOC_TOP_PAD_") or os.environ.get("MALLOC_MMAP_THRESHOLD_") else HOLES
-    own = float(held(device))
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Room(free + own, own, holes)
-
-
-def _checkpointed(job: Job, shape: Shape, load: Load, room: Room) -> tuple[Load, Memory]:
-    """Memory of the load; where the recipe leaves it open, activations are recomputed if they do not fit otherwise."""
-    memory = memory_of(shape, load)
-    if job.recipe.train.checkpoint_activations == "auto" and not room.holds(memory.total):
-        load = replace(load, checkpointing=True)
-        memory = memory_of(shape, load)
-    return load, memory
+def _precision(train: Train, machine: Machine, device: torch.device) -> torch.dtype:
+    """The number format, also on a card that is not here."""
+    if machine.gpu is None or train.precision != "auto":
+        return precision_of(train, device)
+    return torch.bfloat16 if machine.gpu.bfloat16 else torch.float32
 
 
 def _gigabytes(memory: Memory, room: Room) -> dict[str, Any]:
@@ -224,11 +180,11 @@ def _gigabytes(memory: Memory, room: Room) -> dict[str, Any]:
     return {name: round(value / 1e9, 3) for name, value in parts.items()}
 
 
-def _basis(memory: Memory, load: Load, worst: Worst) -> str:
+def _basis(memory: Memory, load: Load) -> str:
     how = "a step followed without values" if memory.followed else "a formula (this family's step cannot be followed)"
     again = ", activations recomputed" if load.checkpointing else ""
     shared = f", {'sharded over' if load.sharded else 'on each of'} {load.processes}" if load.processes > 1 else ""
-    return f"{how}: {worst.tokens:,} tokens in the largest micro-batch{again}{shared}"
+    return f"{how}: {load.tokens:,} tokens in the largest micro-batch{again}{shared}"
 
 
 def _fits(shape: Shape, load: Load, room: Room, row: int, memory: Memory) -> dict[str, Any]:
@@ -263,25 +219,19 @@ def _time(job: Job, machine: Machine, device: torch.device, flops: float, tokens
 
 def _disk(job: Job, shape: Shape, tokens: int) -> dict[str, float]:
     """Gigabytes that a run may take at its fullest: while a checkpoint is written there is one more than are kept."""
-    trainable = shape.trainable * 4
-    merged = shape.total * 4 if job.recipe.publish.merged else 0
+    train, trainable = job.recipe.train, shape.trainable * 4
+    twice = saved_rank(train) // train.rank if train.method == "lora" else 1
+    saved = trainable + (twice - 1) * shape.factors * 4
+    pairs = any(phase.objective == "preference" for phase in train.phases)
     corpus = tokens * (3 if shape.vocabulary <= 2**16 else 5)
     parts = {
+        "base": shape.stored if train.new_tokens else 0.0,
         "corpus": corpus,
         "shards": corpus
         + tokens * BYTES_PER_TOKEN,  # the same tokens, and texts that are compressed beside their columns
-        "checkpoints": (KEPT + 1) * 3 * trainable,
-        "weights": trainable,
-        "release": trainable + merged,
+        "checkpoints": (KEPT + 1) * (3 + pairs) * trainable,
+        "best": (KEPT + 1) * trainable if train.max_general_loss_increase is not None else 0.0,
+        "weights": saved,
+        "release": saved + (shape.total * 4 if job.recipe.publish.merged else 0),
     }
     return {name: round(size / 1e9, 3) for name, size in (parts | {"total": sum(parts.values())}).items()}
-
-
-def _probed(job: Job, corpus: Corpus | None, schedule: Schedule, device: torch.device) -> Probed:
-    if corpus is None:
-        raise DataError(
-            "nothing to probe with: the corpus is not prepared",
-            where=str(job.folder.corpus),
-            hint="`sectorlm prepare` with the same recipe first.",
-        )
-    return probe(job, corpus, schedule, device)

@@ -15,53 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from configs.errors import MemoryExhaustedError
 from configs.progress import say
 from training.batches import Batch, Rows, Schedule
+from training.fit import held, status
 from training.memory import Living
 from training.meter import peak_memory_bytes
 from training.model import build
+from training.objective import Supervised
 
 if TYPE_CHECKING:
     from configs.job import Job
     from configs.records import Corpus
+    from training.course import Course, Stretch
+    from training.legs import Leg
     from training.memory import Memory
     from training.model import PackedModel
+    from training.objective import Objective
 
 WORST_STEPS = 3
 """Steps over the worst batch: one in which the libraries find their way, and two that are measured."""
 SAMPLES = 6
 """Micro-batches of the schedule that are timed."""
-STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The micro-batch that needs most: its rows and their sizes."""
-
-    rows: list[int]
-    tokens: int
-    scored: int
-    documents: int
-    longest: int
-
-    @classmethod
-    def of(cls, rows: Rows, most_tokens: int) -> Worst:
-        """The rows with most tokens, and of these the ones with the longest documents, that fit into a micro-batch."""
-        squares = np.add.reduceat(rows.segments[:, 2] ** 2, rows.first[:-1])
-        order = np.lexsort((-squares[: rows.train], -rows.length[: rows.train]))
-        part: list[int] = []
-        for row in order:
-            if not part or sum(int(rows.length[it]) for it in part) + int(rows.length[row]) <= most_tokens:
-                part.append(int(row))
-            elif rows.length[row] == rows.length[order[0]]:
-                break
-        lengths = np.concatenate([rows.segments[rows.first[row] : rows.first[row + 1], 2] for row in part])
-        return cls(part, int(lengths.sum()), rows.supervised_targets(part), len(lengths), int(lengths.max()))
 
 
 @dataclass(frozen=True)
@@ -85,15 +63,15 @@ class Probed:
         return tokens * self.seconds_per_token + steps * self.optimizer_seconds
 
 
-def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) -> Probed:
-    """Train a few steps on the worst batch and on batches of the schedule; nothing of it is kept.
+def probe(job: Job, corpus: Corpus, foreseen: tuple[Course, list[Leg]], device: torch.device) -> Probed:
+    """Train a few steps on the worst batch and on batches of each phase's schedule; nothing of it is kept.
 
     Raises:
         MemoryExhaustedError: the worst batch does not fit.
         DataError: the base or the corpus is damaged.
     """
-    rows, train = Rows(job.folder.corpus, corpus), job.recipe.train
-    worst = Worst.of(rows, train.micro_batch_tokens)
+    (course, legs), train = foreseen, job.recipe.train
+    stretch, worst = max(zip(course.stretches, (leg.worst for leg in legs), strict=True), key=lambda it: it[1].tokens)
     gc.collect()
     before = held(device)
     model, _ = build(job, device)
@@ -102,8 +80,9 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
     peak = Peak(device)
     say(f"probe: {worst.tokens:,} tokens in {worst.documents} documents of up to {worst.longest:,} on {device}")
     bench = Bench(model, optimizer, device, train.clip)
+    bench.begin(stretch.objective)
     try:
-        batch = rows.batch(worst.rows).to(device)
+        batch = stretch.rows.batch(worst.rows).to(device)
         # Two micro-batches a step: the second finds the gradients of the first, as in a run.
         worst_times = [bench.micro_batch(batch) for _ in range(2 * WORST_STEPS + 1) if bench.maybe_step(2)]
         tensors = bench.tensors(batch) if device.type == "cpu" else 0
@@ -113,10 +92,10 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
             where="train.micro_batch_tokens",
             hint="`sectorlm plan` without --probe says what would.",
         ) from error
-    sampled = [rows.batch(part).to(device) for part in _spread(rows, schedule, train.micro_batch_tokens)]
-    timed = [(bench.micro_batch(batch), len(batch.tokens_T)) for batch in sampled if bench.maybe_step(2)]
+    paces = [_pace(bench, it, train.micro_batch_tokens) for it in course.stretches]
     bench.step()
     most = peak.bytes() - before
+    rows = Rows(job.folder.corpus, corpus)
     looks = [
         rows.batch(part).to(device) for part in rows.micro_batches(list(rows.validation), train.micro_batch_tokens)
     ]
@@ -125,10 +104,19 @@ def probe(job: Job, corpus: Corpus, schedule: Schedule, device: torch.device) ->
         tensor_bytes=tensors or most,
         process_bytes=most,
         worst_seconds_per_token=statistics.median(worst_times[2:]) / worst.tokens,
-        seconds_per_token=_per_token(timed),
+        seconds_per_token=sum(leg.seen * pace for leg, pace in zip(legs, paces, strict=True))
+        / sum(leg.seen for leg in legs),
         optimizer_seconds=statistics.median(bench.steps[1:]),
         validation_seconds_per_token=_per_token(looked),
     )
+
+
+def _pace(bench: Bench, stretch: Stretch, most_tokens: int) -> float:
+    """Seconds for a token of a phase, from micro-batches of its schedule."""
+    bench.begin(stretch.objective)
+    parts = _spread(stretch.rows, stretch.schedule, most_tokens)
+    sampled = [stretch.rows.batch(part).to(bench.device) for part in parts]
+    return _per_token([(bench.micro_batch(it), len(it.tokens_T)) for it in sampled if bench.maybe_step(2)])
 
 
 def _per_token(timed: list[tuple[float, int]]) -> float:
@@ -155,12 +143,18 @@ class Bench:
     def __post_init__(self) -> None:
         self.steps: list[float] = []
         self.since = 0
+        self.objective: Objective = Supervised()
+
+    def begin(self, objective: Objective) -> None:
+        """Go on with another objective, which may keep a copy of the trained weights."""
+        objective.begin(self.model.trainable())
+        self.objective = objective
 
     def micro_batch(self, batch: Batch) -> float:
         """Seconds of one micro-batch forward and backward."""
         self.model.train()
         started = self._now()
-        loss = self.model(batch)
+        loss = self.objective.loss(self.model, batch)
         (loss / max(1, len(batch.target_S))).backward()
         self.since += 1
         return self._now() - started
@@ -185,7 +179,8 @@ class Bench:
         kept = [value for group in self.optimizer.param_groups for value in group["params"]]
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         gradients = [value.grad for value in kept if value.grad is not None]
-        staying = [*self.model.parameters(), *gradients, *moments]
+        reference = (self.objective.reference or {}).values()
+        staying = [*self.model.parameters(), *gradients, *moments, *reference]
         with Living() as living:
             self.micro_batch(batch)
         return int(living.peak + sum(value.numel() * value.element_size() for value in staying))
@@ -217,25 +212,9 @@ class Peak:
 
     def bytes(self) -> int:
         """Bytes at the fullest moment."""
-        if self.device.type == "cpu" and (found := _status("VmHWM")) is not None:
+        if self.device.type == "cpu" and (found := status("VmHWM")) is not None:
             return found
         return peak_memory_bytes()
-
-
-def held(device: torch.device) -> int:
-    """Bytes that this process holds now: tensors on a GPU, the resident set elsewhere."""
-    if device.type == "cuda":
-        return int(torch.cuda.memory_allocated(device))
-    return _status("VmRSS") or peak_memory_bytes()
-
-
-def _status(name: str) -> int | None:
-    """A figure of /proc/self/status in bytes; None where the system has no such file."""
-    with suppress(OSError):
-        for line in STATUS.read_text("ascii").splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def compared(

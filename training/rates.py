@@ -115,6 +115,23 @@ def cost(machine: Machine, seconds: float) -> dict[str, Any]:
     return {"usd_per_gpu_hour": machine.dollars, "price_is": whose, "usd": round(total, 2)}
 
 
+class Useful(NamedTuple):
+    """What a run's model FLOPs utilisation is made of (Chowdhery et al. 2022, "PaLM", appendix B)."""
+
+    flops: tuple[float, ...]
+    """Of a token, by phase; recomputation does not count."""
+    peak: float
+    """FLOP/s of all cards together."""
+
+    def part(self, phase: int, tokens_per_second: float) -> float:
+        """The part of the peak that so many tokens a second are.
+
+        >>> Useful((6e9,), 8 * 1e15).part(0, 400_000)
+        0.3
+        """
+        return self.flops[phase] * tokens_per_second / self.peak
+
+
 def gpu_named(name: str) -> Gpu | None:
     """The card that a driver calls `name`, `NVIDIA H100 80GB HBM3`; None where the table has none like it.
 

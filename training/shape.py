@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from configs.job import Job
     from configs.tuning import Train
 
-TABLES = ("embed", "wpe", ".token_adapter.")
+TABLES = ("embed", "wpe", "trainable_tokens")
 """Parts of the names of tables, from which rows are taken: no token is multiplied with them."""
 
 
@@ -91,7 +91,7 @@ class Shape:
     @cached_property
     def total(self) -> int:
         """Parameters of the base."""
-        added = (".lora_", ".token_adapter.")
+        added = (".lora_", "trainable_tokens")
         named = self.causal.named_parameters()
         return sum(value.numel() for name, value in named if not any(part in name for part in added))
 
@@ -99,6 +99,17 @@ class Shape:
     def trainable(self) -> int:
         """Parameters that the optimiser moves."""
         return sum(value.numel() for value in self.causal.parameters() if value.requires_grad)
+
+    @cached_property
+    def factors(self) -> int:
+        """Parameters of the low-rank factors, which are saved beside those they began as where `train.init` says so."""
+        return sum(value.numel() for name, value in self.causal.named_parameters() if ".lora_" in name)
+
+    @property
+    def stored(self) -> float:
+        """Bytes of the base's weights in the number format of its files."""
+        kind = getattr(self.config, "dtype", None)
+        return float(self.total * (kind.itemsize if isinstance(kind, torch.dtype) else 4))
 
     @cached_property
     def text(self) -> Any:
@@ -139,11 +150,17 @@ class Shape:
         return max(sizes.values(), default=self.total)
 
     @cached_property
+    def _tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights of the embedding and of the head, which are one where they are tied; PEFT wraps them for new rows."""
+        modules = self.causal.get_input_embeddings(), self.causal.get_output_embeddings()
+        inputs, head = (getattr(getattr(it, "token_adapter", it), "base_layer", it).weight for it in modules)
+        return inputs, head
+
+    @cached_property
     def _matrices(self) -> tuple[float, float, float]:
         """Weights that a token is multiplied with: (frozen, trained, the head's); of experts only those that it meets."""
         part = self._experts_met()
-        head = self.causal.get_output_embeddings().weight
-        inputs = self.causal.get_input_embeddings().weight
+        inputs, head = self._tables
         frozen = trained = 0.0
         for name, value in self.causal.named_parameters():
             if value.ndim < 2 or value is head or value is inputs or any(part in name for part in TABLES):
@@ -160,7 +177,7 @@ class Shape:
     @property
     def linear(self) -> float:
         """Frozen weights of linear layers, which 4 bits are for; embeddings and the head are not among them."""
-        head, inputs = self.causal.get_output_embeddings().weight, self.causal.get_input_embeddings().weight
+        inputs, head = self._tables
         frozen = [
             value
             for name, value in self.causal.named_parameters()
@@ -178,7 +195,7 @@ class Shape:
     def flops(self, tokens: float, scored: float, squares: float) -> float:
         """FLOPs of training on `tokens`, `scored` of them supervised, in documents whose squared lengths add up to `squares`."""
         frozen, trained, head = self._matrices
-        head_flops = (6 if self.causal.get_output_embeddings().weight.requires_grad else 4) * head
+        head_flops = (6 if self._tables[1].requires_grad else 4) * head
         return tokens * (4 * frozen + 6 * trained) + scored * head_flops + 6 * squares * self.heads_width * self.layers
 
     def forward_flops(self, tokens: float, scored: float, squares: float) -> float:

@@ -15,6 +15,7 @@ from configs.vocabulary import base_of
 from training import checkpoint
 from training.adapters import FILES, save_adapter, start_digest, start_folder
 from training.checkpoint import Origin
+from training.fit import useful_of
 from training.loop import Loop
 from training.meter import Meter, Silent, peak_memory_bytes
 from training.model import check_fits
@@ -140,7 +141,9 @@ def _meter(loop: Loop, bar: Track) -> Iterator[Meter]:
     folder, recipe = loop.job.folder.run, loop.job.recipe
     trackers = Trackers(recipe.train.trackers, recipe.name, folder / "trackers", loop.origin.settled)
     try:
-        yield Meter(folder / "metrics.jsonl", recipe.name, loop.state, bar, trackers)
+        meter = Meter(folder / "metrics.jsonl", recipe.name, loop.state, bar, trackers)
+        meter.useful = useful_of(loop.job, loop.corpus, loop.world.device, loop.world.size)
+        yield meter
     finally:
         trackers.close()
 

@@ -141,6 +141,16 @@ def test_the_plan_of_phases_with_pairs_is_the_run_that_follows(tmp_path, tiny_ba
     assert planned["epochs"] == run.epochs
 
 
+def test_the_probe_goes_through_every_phase_and_finds_the_memory_of_pairs(tmp_path, tiny_base):
+    """The fullest micro-batch is one of pairs where there are no others: the reference is among the tensors."""
+    made(tmp_path / "phases", tiny_base)
+    told = plan(opened(tmp_path / "phases", PHASES), Asked(probe=True))["probe"]["compared"]
+    assert 0.85 < told["tensors, GB"]["ratio"] < 1.15
+    pairs = opened(tmp_path / "phases", "train.phases=[{objective: preference}]")
+    told = plan(pairs, Asked(probe=True))["probe"]["compared"]
+    assert 0.85 < told["tensors, GB"]["ratio"] < 1.15
+
+
 def test_a_reference_that_is_asked_is_time_and_memory_and_a_file(tmp_path, tiny_base):
     """The last phase over 24 pairs goes forward through its reference; a copy of the factors stays in memory and on disk."""
     made(tmp_path / "phases", tiny_base)

@@ -24,6 +24,14 @@ SENTENCES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def told() -> None:
+    """Progress is told in every test, also after one that asked for quiet."""
+    from configs import progress
+
+    progress._quiet = False
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real sector data, or a skip."""

@@ -20,6 +20,7 @@ from training import verbs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from configs.records import Record
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -116,7 +117,6 @@ def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options:
     """One stage alone; the stages before it must be complete. Nothing is told by a process that works for another."""
     from configs.spread import is_called
     from configs.stages import STAGES, open_job, working
-    from configs.view import Found
 
     job = open_job(recipe, sets, runs)
     part = stage == "prepare" and options["how"].part is not None
@@ -126,8 +126,13 @@ def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options:
         return None
     if made is None:
         return Answer({"complete": False}, ["this part is done; the corpus is not complete yet"])
-    path = job.folder.root / STAGES[stage]
-    found = [Found(path, record) for record in (made if isinstance(made, list) else [made])]
+    return _told(job.folder.root / STAGES[stage], made if isinstance(made, list) else [made])
+
+
+def _told(path: Path, records: Sequence[Record]) -> Answer:
+    from configs.view import Found
+
+    found = [Found(path, record) for record in records]
     return Answer([it.record.model_dump(mode="json") for it in found], _views(found))
 
 
@@ -200,9 +205,14 @@ def train(
 
     Example: sectorlm train finance.yaml --set train.rank=8
     """
-    if processes > 1:
-        _train_in(processes, recipe, sets, runs, weights_only=weights_only)
-    return _stage("train", recipe, sets, runs, weights_only=weights_only)
+    if processes == 1:
+        return _stage("train", recipe, sets, runs, weights_only=weights_only)
+    from configs.records import Run
+    from configs.stages import open_job
+
+    _train_in(processes, recipe, sets, runs, weights_only=weights_only)
+    made = open_job(recipe, sets, runs).folder.run / "run.json"
+    return _told(made, [Run.read(made)])
 
 
 def _train_in(processes: int, recipe: Path, sets: Sequence[str], runs: Path, *, weights_only: bool = False) -> None:

@@ -9,7 +9,7 @@ from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import SectorLMError
 from configs.job import Job, find_files, roots_of
 from configs.load import load_recipe, load_task
-from configs.records import Run
+from configs.records import Corpus, Run
 from configs.store import HOUSE, RunFolder, digest_file, digest_json
 from configs.view import Found, records_at
 from configs.vocabulary import base_there
@@ -119,6 +119,9 @@ def _around(root: Path) -> list[Found]:
     for path in (*places, *sorted(root.parent.glob("*/run/run.json"))):
         with suppress(SectorLMError):
             found.append(Found(path, Run.read(path)))
+    for path in sorted(root.parent.glob("*/corpus/corpus.json")):
+        with suppress(SectorLMError):
+            found.append(Found(path, Corpus.read(path)))
     return [*found, *records_at(root)]
 
 

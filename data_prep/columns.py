@@ -79,6 +79,7 @@ class ColumnWriter:
         texts = texts_of(contents)
         plain = spelt(texts)
         units, digests = units_in(plain), digests_in(plain)
+        whole = _with_rejected(documents, digests)
         words_DS = word_counts(units)
         languages = languages_of(texts, units, words_DS)
         account.languages.update(LANGUAGES[code] for code in languages.tolist())
@@ -87,8 +88,8 @@ class ColumnWriter:
         columns = {
             "id": _numbers([document.id for document in documents])[:, 0],
             "parent": _numbers([entry.parent for entry in entries])[:, 0],
-            "digest": _numbers(digests)[:, 0],
-            "digest2": _numbers(digests)[:, 1],
+            "digest": _numbers(whole)[:, 0],
+            "digest2": _numbers(whole)[:, 1],
             **_split_columns(entries, digests, seed),
             "characters": np.diff(texts.starts),
             "is_text": np.array([not document.messages for document in documents]),
@@ -110,6 +111,16 @@ class ColumnWriter:
             hits[:, 0] += self.documents
             self.flat["leaks"].write(hits.tobytes())
         self.documents += len(documents)
+
+
+def _with_rejected(documents: list[Document], digests: list[str]) -> list[str]:
+    """Digests by which documents count as the same: two answers that one was preferred to make two pairs, and a pair is more
+    than the answer that it grew from. They all stay on one side of the split, which goes by the content alone."""
+    if not any(document.rejected for document in documents):
+        return digests
+    pairs = digests_in(spelt(texts_of([f"{document.content}\n{document.rejected}" for document in documents])))
+    found = zip(documents, digests, pairs, strict=True)
+    return [pair if document.rejected else digest for document, digest, pair in found]
 
 
 def _numbers(digests: list[str]) -> np.ndarray:

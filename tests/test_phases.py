@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn.functional import logsigmoid
@@ -15,7 +16,9 @@ from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, RecipeError
 from configs.progress import Track
 from configs.records import Corpus
-from tests.training_jobs import PHASES, crashed_at, made, opened
+from data_prep.prepare import prepare
+from tests.recipes import lines, prose
+from tests.training_jobs import PHASES, RECIPE, crashed_at, made, opened
 from tests.training_jobs import weights_of as adapter
 from training.attention import register
 from training.batches import Rows
@@ -248,3 +251,29 @@ def test_adapter_keys_without_an_adapter_are_refused(at):
 def test_a_phase_without_any_source_of_its_kind_is_refused_when_the_recipe_is_read(corpus):
     with pytest.raises(RecipeError, match=r"phases\[0\] has no source: none of the corpora holds preference"):
         opened(corpus, "train.phases=[{objective: preference, sources: [notes]}]")
+
+
+def test_a_pair_is_no_duplicate_of_the_answer_it_grew_from_nor_of_a_pair_with_another_rejected_answer(
+    tmp_path, tiny_base
+):
+    """10 answers, the same 10 with a rejected one beside them, and those with another: 30 documents, on one side by tens."""
+    rows = [{"q": f"Is rate {n} of the bank a good rate?", "good": f"Yes, rate {n} is good."} for n in range(10)]
+    pairs = [row | {"bad": f"No, {n} is not."} for n, row in enumerate(rows)]
+    others = [row | {"bad": f"Rate {n} is bad."} for n, row in enumerate(rows)]
+    (tmp_path / "asked.jsonl").write_text(lines([{"q": row["q"], "a": row["good"]} for row in rows]))
+    (tmp_path / "liked.jsonl").write_text(lines([*pairs, *others, pairs[0]]))
+    (tmp_path / "notes.jsonl").write_text(lines([{"body": prose(n, 2)} for n in range(24)]))
+    (tmp_path / "replay.jsonl").write_text(lines([{"body": prose(n, 2)} for n in range(100, 112)]))
+    (tmp_path / "r.yaml").write_text(RECIPE.format(base=tiny_base, data=tiny_base.parent))
+    job = opened(tmp_path)
+    record = prepare(job)
+    kept = {source.name: (source.documents, source.dropped) for source in record.sources}
+    assert kept["asked"] == (10, {})
+    assert kept["liked"] == (20, {"duplicate": 1})
+    table = pq.read_table(job.folder.corpus / "documents.parquet").to_pylist()
+    sides: dict[int, set[str]] = {}
+    for row in table:
+        if row["source"] in ("asked", "liked"):
+            number = (int(row["where"].rsplit(":", 1)[1]) - 1) % 10
+            sides.setdefault(number, set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values())

@@ -114,7 +114,9 @@ class PairRows(Rows):
         path = rows.folder / "rejected.npy"
         if not path.is_file():
             raise DataError(
-                "the corpus holds no rejected answers", where=str(path), hint="Run `sectorlm prepare` again."
+                "the corpus holds no preference pairs: all were left out when it was prepared",
+                where=str(path),
+                hint="dropped.jsonl beside it has the reason of each.",
             )
         self.answers = np.memmap(rows.folder / "rejected.bin", dtype=rows.tokens.dtype, mode="r")
         self.place = {int(start): (int(first), int(length)) for start, first, length in np.load(path)}

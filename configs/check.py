@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from configs.base import base_folder, read_config
+from configs.base import base_folder, local_folder, read_config
 from configs.errors import DataError, PolicyError, RecipeError, SectorLMError, UnsafeArtefactError
 from configs.governance import strictest
 from configs.hub import COMMIT, HUB, hub_path
 from configs.items import LOCAL, read_items, split_files
-from configs.job import find_files
+from configs.job import Job, find_files
 from configs.licences import licence_problem
-from configs.load import load_task, problems, read_recipe
+from configs.load import load_recipe, load_task, problems, read_recipe
 from configs.problems import at_place
 from configs.progress import say
 from configs.recipe import Evaluate, Prepare, Recipe, Source
-from configs.store import HOUSE
+from configs.store import HOUSE, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,6 +119,9 @@ def check_recipe(
     with found.at("base"):
         _check_base(found, roots)
     _check_train(found, sources, roots)
+    if not found.problems:
+        with found.at("train", "new_tokens"):
+            _check_new_tokens(load_recipe(path, overrides), roots)
     return found
 
 
@@ -369,3 +372,15 @@ def _check_probe(name: str, roots: tuple[Path, ...]) -> None:
         )
     if task.dataset_path in LOCAL:
         read_items(task, task.fewshot_split, task_roots)
+
+
+def _check_new_tokens(recipe: Recipe, roots: tuple[Path, ...]) -> None:
+    """Raises RecipeError for a new token that the base has already; a base of the hub is not looked at."""
+    if not recipe.train.new_tokens or local_folder(recipe.base, roots) is None:
+        return
+    from configs.vocabulary import foreseen
+
+    try:
+        foreseen(Job(recipe, roots, RunFolder(Path(recipe.name))))
+    except RecipeError as error:  # its own place is the key in general
+        raise RecipeError(error.message, hint=error.hint) from error

@@ -185,6 +185,14 @@ def test_check_names_the_mistake_and_leaves_with_its_code(here: Path, case: str)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
 
 
+def test_check_refuses_a_new_token_that_the_base_has_already(here: Path) -> None:
+    words = ("check", "r.yaml", "--set", "base=assets/base", "--set")
+    done = door(*words, "train.new_tokens=[sukuk, the]", cwd=here)
+    assert (done.returncode, "train.new_tokens: 'the' is a token of the base already" in done.stderr) == (2, True)
+    assert door(*words, "train.new_tokens=[sukuk]", cwd=here).returncode == 0
+    assert not (here / "runs").exists()
+
+
 FILES = {
     "empty file": (b"", "0 rows in notes.jsonl"),
     "binary file": (bytes(range(256)) * 40, "notes.jsonl"),

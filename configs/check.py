@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from configs.base import base_folder, read_config
-from configs.errors import DataError, PolicyError, RecipeError, SectorLMError
+from configs.base import base_folder, local_folder, read_config
+from configs.errors import DataError, PolicyError, RecipeError, SectorLMError, UnsafeArtefactError
 from configs.governance import strictest
 from configs.hub import COMMIT, HUB, hub_path
 from configs.items import LOCAL, read_items, split_files
-from configs.job import find_files
+from configs.job import Job, find_files
 from configs.licences import licence_problem
-from configs.load import load_task, problems, read_recipe
+from configs.load import load_recipe, load_task, problems, read_recipe
 from configs.problems import at_place
 from configs.progress import say
 from configs.recipe import Evaluate, Prepare, Recipe, Source
-from configs.store import HOUSE
+from configs.store import HOUSE, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 FIRST_ROWS = 20
 """Records of each source, and items of each task, that are read and rendered."""
+ADAPTER, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
+"""An adapter's weights as PEFT writes them, and as it once wrote them."""
+START = "Give the folder that `sectorlm merge` wrote, or that of an earlier run, runs/NAME."
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
@@ -115,6 +118,10 @@ def check_recipe(
                 _check_apart(task, task_roots, source, roots)
     with found.at("base"):
         _check_base(found, roots)
+    _check_train(found, sources, roots)
+    if not found.problems:
+        with found.at("train", "new_tokens"):
+            _check_new_tokens(load_recipe(path, overrides), roots)
     return found
 
 
@@ -308,3 +315,72 @@ def _check_base(found: Checked, roots: tuple[Path, ...]) -> None:
     if isinstance(length, int) and context is not None and length > context:
         with found.at("prepare", "sequence_length"):
             raise RecipeError(f"rows of {length} tokens do not fit the base model's context of {context}")
+
+
+# ---------------------------------------------------------------- training
+
+
+def _check_train(found: Checked, sources: dict[int, Source], roots: tuple[Path, ...]) -> None:
+    """The adapter to start from is there, probes can be asked, and there is general text to measure forgetting on."""
+    train = found.tree.value.get("train")
+    if not isinstance(train, dict):
+        return
+    if isinstance(start := train.get("start"), str):
+        with found.at("train", "start"):
+            _check_start(start, roots)
+    probes = train.get("probes")
+    for place, name in enumerate(probes if isinstance(probes, list) else ()):
+        if isinstance(name, str):
+            with found.at("train", "probes", place):
+                _check_probe(name, roots)
+    listed = found.tree.value.get("corpora")
+    whole = isinstance(listed, list) and len(sources) == len(listed)  # else the source may be one with a mistake
+    budget = train.get("max_general_loss_increase")
+    if budget is not None and whole and all(source.channel != "general" for source in sources.values()):
+        with found.at("train", "max_general_loss_increase"):
+            raise RecipeError(
+                "there is no text of the general channel to measure forgetting on",
+                hint="Add a source with `channel: general`.",
+            )
+
+
+def _check_start(start: str, roots: tuple[Path, ...]) -> None:
+    """Whether an adapter lies where training will look; training itself sees whose it is.
+
+    Raises:
+        DataError: there is none.
+        UnsafeArtefactError: its weights are pickled.
+    """
+    folders = [root / start for root in (Path(), *roots)]
+    if not any(folder.is_dir() for folder in folders):
+        raise DataError(f"{start}: no such folder", hint=START)
+    places = [folder / inner for folder in folders for inner in ("", "adapter", "run/adapter")]
+    if any((place / ADAPTER).is_file() for place in places):
+        return
+    if any((place / PICKLED).is_file() for place in places):
+        raise UnsafeArtefactError(f"{start}: weights are pickled ({PICKLED})", hint="Ask for them in safetensors form.")
+    raise DataError(f"no {ADAPTER} in {start}", hint=START)
+
+
+def _check_probe(name: str, roots: tuple[Path, ...]) -> None:
+    """Raises RecipeError for a task that training cannot ask; its items are read where they lie on this machine."""
+    task, task_roots = load_task(name, roots)
+    if task.output_type != "multiple_choice" or task.fewshot_split is None:
+        raise RecipeError(
+            f"{name} is no multiple-choice task with a fewshot_split",
+            hint="Probes take their items from that split, so that the test stays unseen.",
+        )
+    if task.dataset_path in LOCAL:
+        read_items(task, task.fewshot_split, task_roots)
+
+
+def _check_new_tokens(recipe: Recipe, roots: tuple[Path, ...]) -> None:
+    """Raises RecipeError for a new token that the base has already; a base of the hub is not looked at."""
+    if not recipe.train.new_tokens or local_folder(recipe.base, roots) is None:
+        return
+    from configs.vocabulary import foreseen
+
+    try:
+        foreseen(Job(recipe, roots, RunFolder(Path(recipe.name))))
+    except RecipeError as error:  # its own place is the key in general
+        raise RecipeError(error.message, hint=error.hint) from error

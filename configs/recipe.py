@@ -290,7 +290,8 @@ class Recipe(Part):
             if unknown:
                 raise ValueError(f"train.phases[{number}] names the source {unknown[0]}; there are: {', '.join(names)}")
             if not self.sources_of(phase):
-                raise ValueError(f"train.phases[{number}] has no source: none of the corpora holds {phase.objective}")
+                asked = ", ".join(phase.sources) or "the corpora"
+                raise ValueError(f"train.phases[{number}] has no source: none of {asked} holds {phase.objective}")
         return self
 
     @model_validator(mode="after")

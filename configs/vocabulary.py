@@ -21,6 +21,7 @@ from configs.progress import say
 from configs.store import digest_json, only_one, staged, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
     from pathlib import Path
 
     import torch
@@ -100,9 +101,8 @@ def base_of(job: Job, *, weights: bool = True) -> Path:
     with only_one(target):
         reason = _reason(target, made_from)
         if reason is not None:
-            say(f"extending the base by {len(tokens)} tokens{reason}")
             with staged(target) as staging:
-                page = _extend(base, tokens, staging) | {"made_from": made_from, "digest": _digest(staging)}
+                page = _extend(base, tokens, staging, reason) | {"made_from": made_from, "digest": _digest(staging)}
                 write_atomic(staging / RECORD, json.dumps(page, indent=1, ensure_ascii=False) + "\n")
     return target
 
@@ -182,12 +182,14 @@ def spellings(token: str) -> tuple[Spelling, ...]:
     return (Spelling(token, whole_word=apart[1]), Spelling(f" {token}", whole_word=False))
 
 
-def _extend(base: Path, tokens: tuple[str, ...], target: Path) -> dict[str, Any]:
-    """Write the extended base into `target`; returns the `rows` of the new forms by text, and the `vocabulary`'s size."""
+def _extend(base: Path, tokens: tuple[str, ...], target: Path, reason: str) -> dict[str, Any]:
+    """Write the extended base into `target`, and tell it with the `reason` once the tokens have proved to be new; returns
+    the `rows` of the new forms by text, and the `vocabulary`'s size."""
     tokenizer = load_tokenizer(base)
     pieces = _pieces(tokenizer, base, tokens)
     numbers = add_forms(tokenizer, list(pieces))
     _prove(tokenizer, numbers, base)
+    say(f"extending the base by {_counted(tokens, 'word')}, {_counted(numbers, 'row')}{reason}")
     tokenizer.save_pretrained(target)
     config = read_config(base)
     holder, size = _grown(config, numbers)
@@ -197,6 +199,10 @@ def _extend(base: Path, tokens: tuple[str, ...], target: Path) -> dict[str, Any]
     # The base's own config and nothing else, so that the fingerprint depends on the base and the tokens alone.
     write_atomic(target / "config.json", json.dumps(config, indent=2) + "\n")
     return {"rows": numbers, "vocabulary": size}
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _grown(config: dict[str, Any], numbers: dict[str, int]) -> tuple[dict[str, Any], int]:

@@ -140,6 +140,36 @@ def test_check_refuses_unknown_rules_and_requests_that_mean_nothing_all_at_once(
     assert told in done.stderr and "max_simbols" in done.stderr
 
 
+def test_check_looks_for_the_adapter_to_start_from_the_probes_and_the_text_of_the_budget(here: Path) -> None:
+    """An adapter that is nowhere, a task that is nowhere, one without shots, and a budget without general text."""
+    text = (here / "r.yaml").read_text()
+    asked = "start: runs/old, probes: [nope, topics.yaml, finance_topics], max_general_loss_increase: 0.05"
+    (here / "r.yaml").write_text(text.replace("rank: 4", f"rank: 4, {asked}"))
+    done = door("check", "r.yaml", cwd=here)
+    assert done.returncode == 3
+    for message in (
+        "r.yaml:11 train.start: runs/old: no such folder\n  Give the folder that",
+        "r.yaml:11 train.probes[0]: nope: no such task",
+        "r.yaml:11 train.probes[1]: topics.yaml is no multiple-choice task with a fewshot_split\n  Probes take",
+        "r.yaml:11 train.max_general_loss_increase: there is no text of the general channel",
+    ):
+        assert message in done.stderr, done.stderr
+    assert "probes[2]" not in done.stderr
+    adapter = here / "runs/old/run/adapter"
+    adapter.mkdir(parents=True)
+    done = door("check", "r.yaml", cwd=here)
+    assert "r.yaml:11 train.start: no adapter_model.safetensors in runs/old" in done.stderr
+    (adapter / "adapter_model.bin").touch()
+    assert "train.start: runs/old: weights are pickled" in door("check", "r.yaml", cwd=here).stderr
+    (adapter / "adapter_model.safetensors").touch()
+    general = text.replace("    licence: MIT", "    licence: MIT\n    channel: general")
+    (here / "r.yaml").write_text(
+        general.replace("rank: 4", "rank: 4, start: runs/old, max_general_loss_increase: 0.05")
+    )
+    done = door("check", "r.yaml", cwd=here)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_check_names_the_mistake_and_leaves_with_its_code(here: Path, case: str) -> None:
     code, (old, new), message = WRONG[case]
@@ -153,6 +183,14 @@ def test_check_names_the_mistake_and_leaves_with_its_code(here: Path, case: str)
     (here / "r.yaml").write_text(text)
     done = door("check", "r.yaml", cwd=here)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+def test_check_refuses_a_new_token_that_the_base_has_already(here: Path) -> None:
+    words = ("check", "r.yaml", "--set", "base=assets/base", "--set")
+    done = door(*words, "train.new_tokens=[sukuk, the]", cwd=here)
+    assert (done.returncode, "train.new_tokens: 'the' is a token of the base already" in done.stderr) == (2, True)
+    assert door(*words, "train.new_tokens=[sukuk]", cwd=here).returncode == 0
+    assert not (here / "runs").exists()
 
 
 FILES = {

@@ -249,7 +249,7 @@ def test_adapter_keys_without_an_adapter_are_refused(at):
 
 
 def test_a_phase_without_any_source_of_its_kind_is_refused_when_the_recipe_is_read(corpus):
-    with pytest.raises(RecipeError, match=r"phases\[0\] has no source: none of the corpora holds preference"):
+    with pytest.raises(RecipeError, match=r"phases\[0\] has no source: none of notes holds preference"):
         opened(corpus, "train.phases=[{objective: preference, sources: [notes]}]")
 
 

@@ -76,6 +76,18 @@ def test_a_lora_learning_rate_of_full_tuning_is_warned_about(tmp_path, tiny_base
     assert any("ten times" in line for line in plan(make_job(tmp_path, tiny_base, learning_rate=2e-5))["warnings"])
 
 
+def test_few_steps_are_warned_about_with_what_gives_more_of_them(tmp_path, tiny_base):
+    """100 rows x 2 epochs / 10 rows a step are 20 steps, 1 epoch 10; a limit of 5 ends them earlier, one of 50 does not."""
+    for settings, told in (
+        ({"max_steps": 5}, ["5 steps are few: raise train.max_steps"]),
+        ({"epochs": 1}, ["10 steps are few: lower train.batch_tokens"]),
+        ({"epochs": 1, "max_steps": 50}, ["10 steps are few: lower train.batch_tokens"]),
+        ({}, []),
+    ):
+        lines = plan(make_job(tmp_path, tiny_base, **settings))["warnings"]
+        assert [line for line in lines if "steps are few" in line] == told
+
+
 def test_a_disk_with_less_room_than_the_run_may_take_is_warned_about(tmp_path, tiny_base, monkeypatch):
     """3 checkpoints of 3 numbers for each of 2 x 1,824 parameters, twice the weights, and 3 bytes for a token."""
     disk = plan(make_job(tmp_path, tiny_base))["disk_gb"]

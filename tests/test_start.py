@@ -40,7 +40,7 @@ def starting(tmp_path, tiny_base):
 
 
 def test_a_run_starts_from_the_run_its_adapter_or_a_path_below_a_root(earlier, starting, finished):
-    for start in ("runs/earlier/run", "runs/earlier/run/adapter", earlier, earlier / "adapter"):
+    for start in ("runs/earlier", "runs/earlier/run", "runs/earlier/run/adapter", earlier, earlier / "adapter"):
         assert start_folder(starting(start)) == (earlier / "adapter").resolve()
     run = train(starting("runs/earlier/run"))
     assert run.inputs["adapter to start from"] == start_digest(finished / "adapter")
@@ -73,6 +73,18 @@ def test_a_release_is_started_from_and_verified_by_the_record_it_holds(earlier, 
     (release / "adapter_model.safetensors").write_bytes(b"other")
     with pytest.raises(DataError, match="bytes differ"):
         start_folder(starting("release"))
+
+
+def test_another_base_is_refused_and_new_tokens_are_named_where_only_one_of_the_runs_has_them(earlier, starting):
+    with pytest.raises(DataError, match="not on this base") as refused:
+        start_folder(starting("runs/earlier", new_tokens=["sukuk", "zakat"]))
+    told = "train.new_tokens (the adapter to start from: none; this recipe: sukuk, zakat)"
+    assert told in refused.value.hint
+    record = json.loads((earlier / "run.json").read_text())
+    (earlier / "run.json").write_text(json.dumps(record | {"base_digest": "0" * 64}))
+    with pytest.raises(DataError, match="not on this base") as refused:
+        start_folder(starting("runs/earlier"))
+    assert refused.value.hint == ""
 
 
 def test_a_run_that_learnt_what_must_be_forgotten_is_refused_with_4(earlier, starting):

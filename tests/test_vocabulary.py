@@ -100,9 +100,10 @@ def test_a_text_has_one_token_for_a_term_and_texts_without_terms_have_the_same_i
         assert new.encode(text) == old.encode(text)
 
 
-def test_words_that_cannot_be_new_tokens_are_refused_with_their_reason(opened, tiny_base, tmp_path):
+def test_words_that_cannot_be_new_tokens_are_refused_with_their_reason(opened, tiny_base, tmp_path, capsys):
     with pytest.raises(RecipeError, match="'the' is a token of the base already"):
         base_of(opened(HOUSE / "assets" / "base", tokens="[sukuk, the]"))
+    assert "extending" not in capsys.readouterr().err
     with pytest.raises(RecipeError, match=r"'assistant' is a word of the base's chat template"):
         base_of(opened(tiny_base, tokens="[assistant]"))
     with pytest.raises(RecipeError, match="names 'sukuk' twice"):
@@ -166,9 +167,9 @@ def test_the_extension_is_kept_until_its_tokens_its_base_or_its_files_change(ope
         base_of(opened(copy, tokens=tokens))
         return capsys.readouterr().err
 
-    assert "extending the base by 1 tokens\n" in told()
+    assert "extending the base by 1 word, 2 rows\n" in told()
     assert told() == ""
-    assert "by 2 tokens again: the tokens changed" in told("[sukuk, 逆回购]")
+    assert "by 2 words, 3 rows again: the tokens changed" in told("[sukuk, 逆回购]")
     model = load_weights(copy, dtype=torch.float32)
     with torch.no_grad():
         model.get_input_embeddings().weight[5] += 1

@@ -47,7 +47,7 @@ def start_folder(job: Job) -> Path | None:
     start = job.recipe.train.start
     if start is None:
         return None
-    places = [place / inner for root in (Path(), *job.roots) for place in (root / start,) for inner in ("", "adapter")]
+    places = [root / start / inner for root in (Path(), *job.roots) for inner in ("", "adapter", "run/adapter")]
     found = next((place for place in places if (place / ADAPTER).is_file()), None)
     if found is None:
         raise _no_adapter(start, places)
@@ -60,7 +60,7 @@ def start_folder(job: Job) -> Path | None:
                 hint="Add its folder to `data: [FOLDER]` in the recipe if it is meant.",
             )
     found = found.resolve()
-    _vouched(found, start, base_digest(base_of(job)))
+    _vouched(found, job)
     return found
 
 
@@ -74,7 +74,7 @@ def _no_adapter(start: str, places: list[Path]) -> SectorLMError:
     return DataError(
         f"no {ADAPTER} in {start}",
         where="train.start",
-        hint="Give the folder that `sectorlm merge` wrote, or runs/NAME/run/adapter.",
+        hint="Give the folder that `sectorlm merge` wrote, or that of an earlier run, runs/NAME.",
     )
 
 
@@ -83,20 +83,33 @@ def _record_of(folder: Path) -> Path | None:
     return next((it for it in (folder.parent, folder) if (it / "run.json").is_file()), None)
 
 
-def _vouched(folder: Path, start: str, base: str) -> None:
+def _vouched(folder: Path, job: Job) -> None:
     """See that an adapter is what its record says, where it has one."""
+    where = f"train.start: {job.recipe.train.start}"
     for inner in (folder, folder.parent):
         if taint := taint_of(inner):
             hint = "Start from another adapter, or train that run again without these documents."
-            raise PolicyError(f"refused: this run {taint_told(taint)}", where=f"train.start: {start}", hint=hint)
+            raise PolicyError(f"refused: this run {taint_told(taint)}", where=where, hint=hint)
     place = _record_of(folder)
     if place is None:
         return
     record = Run.read(place / "run.json")
-    if record.base_digest != base:
-        raise DataError(f"it was trained on {record.base}, not on this base", where=f"train.start: {start}")
+    if record.base_digest != base_digest(base_of(job)):
+        raise DataError(f"it was trained on {record.base}, not on this base", where=where, hint=_likely(record, job))
     own = {name.removeprefix("adapter/"): it for name, it in record.files.items() if name.startswith("adapter/")}
     verify_files(folder, {ADAPTER: "", "adapter_config.json": ""} | own)
+
+
+def _likely(record: Run, job: Job) -> str:
+    """Why the base is likely another one, where one of the two runs has new tokens: they change its fingerprint."""
+    theirs, ours = record.settings.get("train.new_tokens") or (), job.recipe.train.new_tokens
+    if list(theirs) == list(ours):
+        return ""
+    told = [
+        f"{whose} {', '.join([it] if isinstance(it, str) else it) or 'none'}"
+        for whose, it in (("the adapter to start from:", theirs), ("this recipe:", ours))
+    ]
+    return f"The likely difference is train.new_tokens ({'; '.join(told)}): give both runs the same."
 
 
 def start_digest(folder: Path) -> str:

@@ -119,8 +119,17 @@ def _of_learning(job: Job, shape: Shape, steps: dict[str, Any], data: dict[str, 
     if train.method == "full" and train.learning_rate > 1e-4:
         found.append(f"learning rate {train.learning_rate:g} is one for LoRA; full tuning wants about a tenth of it")
     if steps["steps"] < FEW_STEPS:
-        found.append(f"{steps['steps']} steps are few: lower train.batch_tokens")
+        found.append(f"{steps['steps']} steps are few: {_more_steps(train, steps['steps'])}")
     return found
+
+
+def _more_steps(train: Train, steps: int) -> str:
+    """What gives a run more steps: smaller ones, or, where `max_steps` ends every phase, a higher limit."""
+    limits = [phase.max_steps or train.max_steps for phase in train.phases] or [train.max_steps]
+    if steps < sum(limit or FEW_STEPS for limit in limits):
+        return "lower train.batch_tokens"
+    own = any(phase.max_steps for phase in train.phases)
+    return f"raise {'max_steps of train.phases' if own else 'train.max_steps'}"
 
 
 def _of_sources(job: Job, data: dict[str, Any]) -> list[str]:

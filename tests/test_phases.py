@@ -84,7 +84,7 @@ def test_before_the_first_step_the_fullest_micro_batch_of_each_phase_that_is_lef
         assert sorted(lengths[it.rows]) == sorted(lengths)[-len(it.rows) :]
         assert np.isfinite(gradients(loop, it, Silent(Track("", 0, "")))[0])
     liked = found[-1].stretch.objective
-    gradients(loop, found[-1], Silent(Track("", 0, "")))  # a second time, as after a lack of memory: no pair counts twice
+    gradients(loop, found[-1], Silent(Track("", 0, "")))  # again, as after a lack of memory: no pair counts twice
     assert sum(float(it[0]) for it in liked.seen) == liked.weight(found[-1].stretch.rows, found[-1].rows)
     loop.state.step = loop.course.stretches[1].first
     assert [it.stretch.number for it in loop.fullest()] == [1, 2]

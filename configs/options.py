@@ -58,6 +58,9 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the merge
 Rank = Annotated[int, typer.Option("--rank", min=0, help="Cut the sum to this rank and print the error; 0: exact.")]
 Weights = Annotated[str, typer.Option("--weights", help="tokens, equal, or one number for each: 0.2,0.3,0.5.")]
 Gpu = Annotated[str, typer.Option("--gpu", help="A card by name (h100, a100-80, l4 ...); left out: this machine.")]
+AnyGpu = Annotated[
+    str, typer.Option("--gpu", help="A card by name (h100, l4 ...); left out: any card (SkyPilot: H100).")
+]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Number of cards.")]
 Price = Annotated[float | None, typer.Option("--price", min=0, help="US dollars per hour of one card.")]
 Probe = Annotated[bool, typer.Option("--probe", help="Train a few steps on the worst batch here, and compare.")]

@@ -180,8 +180,12 @@ def _passages(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
 
 
 def _curve(report: Report) -> Markup:
-    """Training loss, and the held-out loss of each channel, over tokens."""
-    trained = [(line["tokens"], line["loss"]) for line in report.metrics if line.get("loss") is not None]
+    """Training loss, and the held-out loss of each channel, over tokens; a preference phase has its loss by pair."""
+    trained = [
+        (line["tokens"], line["loss"])
+        for line in report.metrics
+        if line.get("loss") is not None and "preference" not in str(line.get("phase"))
+    ]
     looks = report.run.curve if report.run else ()
     channels = sorted({channel for look in looks for channel in look.losses})
     held = [

@@ -23,7 +23,7 @@ def _here(tmp_path, tiny_base, monkeypatch):
 def launched(target, *more):
     told = sectorlm("launch", "r.yaml", "--to", target, *ON, "--set", "train.rank=8", *more)
     assert told.code == 0, told.err
-    return Path(told.out.split()[-1]).read_text("utf-8")
+    return Path(told.out.split()[1]).read_text("utf-8")
 
 
 def accepted(words):
@@ -112,7 +112,7 @@ def test_the_skypilot_task_asks_for_the_cards_and_starts_every_node():
 def test_a_file_that_is_there_is_kept_unless_forced(target):
     launched(target)
     told = sectorlm("launch", "r.yaml", "--to", target, *ON)
-    assert told.code == 5 and "--force" in told.err
+    assert told.code == 2 and "--force" in told.err  # as `init` refuses
     assert sectorlm("launch", "r.yaml", "--to", target, *ON, "--force").code == 0
     assert sectorlm("launch", "r.yaml", "--to", target, *ON, "--out", "elsewhere").code == 0
 
@@ -128,3 +128,20 @@ def test_a_file_that_is_there_is_kept_unless_forced(target):
 def test_a_wrong_word_is_refused_with_what_is_allowed(words, said):
     told = sectorlm("launch", "r.yaml", *words)
     assert told.code == 2 and said in told.err
+
+
+@pytest.mark.parametrize(
+    ("target", "step"),
+    [
+        ("slurm", "sbatch elsewhere/{}"),
+        ("kubernetes", "kubectl apply -f elsewhere/{}"),
+        ("skypilot", "sky launch elsewhere/{} --env SECTORLM=git+https://HOST/sectorlm@TAG"),
+    ],
+)
+def test_the_next_step_is_told_with_the_words_of_the_recipe(target, step):
+    told = sectorlm("launch", "r.yaml", "--to", target, *ON, "--set", "train.rank=8", "--out", "elsewhere")
+    [file] = Path("elsewhere").iterdir()
+    last = " ".join(told.out.split("next: ")[1].split())
+    prepare, start = last.split(", then ")
+    assert start == step.format(file.name)
+    assert prepare == "sectorlm prepare r.yaml --runs runs --set train.rank=8"

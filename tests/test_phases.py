@@ -86,6 +86,9 @@ def test_before_the_first_step_the_fullest_micro_batch_of_each_phase_that_is_lef
         assert len(it.rows) == 400 // max(lengths)
         assert sorted(lengths[it.rows]) == sorted(lengths)[-len(it.rows) :]
         assert np.isfinite(gradients(loop, it, Silent(Track("", 0, "")))[0])
+    liked = found[-1].stretch.objective
+    gradients(loop, found[-1], Silent(Track("", 0, "")))  # again, as after a lack of memory: no pair counts twice
+    assert sum(float(it[0]) for it in liked.seen) == liked.weight(found[-1].stretch.rows, found[-1].rows)
     loop.state.step = loop.course.stretches[1].first
     assert [it.stretch.number for it in loop.fullest()] == [1, 2]
     loop.state.step = loop.course.steps
@@ -153,6 +156,12 @@ def test_the_preference_loss_equals_the_formula_on_each_answer_alone_with_the_ad
     gained = policy - reference
     expected = -logsigmoid(0.1 * (gained[0::2] - gained[1::2])).sum()
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+    margins = (0.1 * (gained[0::2] - gained[1::2])).tolist()
+    told = objective.told(World.here())
+    assert told["margin"] == pytest.approx(sum(margins) / len(margins), rel=1e-3, abs=1e-5)
+    assert told["preferred"] == sum(it > 0 for it in margins) / len(margins)
+    objective.forget()
+    assert objective.told(World.here()) == {"preferred": 0.0, "margin": 0.0}
     assert all(value.grad is not None for value in model.trainable().values())
 
 
@@ -162,6 +171,11 @@ def test_preference_training_makes_the_chosen_answers_likelier_than_the_rejected
     run = train(job)
     assert run.loss_first == pytest.approx(0.6931, abs=1e-3)
     assert run.loss_last < 0.35
+    lines = [json.loads(line) for line in (job.folder.run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert {line["phase"] for line in steps} == {"1 (preference)"}
+    assert (steps[0]["preferred"], steps[0]["margin"]) == (0.0, 0.0)  # the model is its own reference
+    assert steps[-1]["preferred"] == 1.0 and steps[-1]["margin"] > 0.5
 
 
 def test_three_phases_stopped_in_the_second_and_the_third_end_with_the_weights_of_an_unbroken_run(at, tmp_path):

@@ -16,7 +16,8 @@ from configs.sample import Piece
 from configs.store import RunFolder
 from eval.compare import compare
 from eval.forest import forest
-from eval.report import difference_table, gather, html
+from eval.page import _curve
+from eval.report import Report, difference_table, gather, html
 from eval.words import cost, headline, interval, p_value, shown, signed
 from tests.test_compare import choice, corpus, job, pair, passages
 
@@ -222,3 +223,17 @@ def test_ticks_are_round_numbers():
     assert ticks(1.62, 4.1) == [1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
     assert ticks(2.0, 2.0)[0] <= 2.0 <= ticks(2.0, 2.0)[-1]
     assert [short(950), short(1_250_000), short(40_000)] == ["950", "1.25M", "40k"]
+
+
+def test_the_training_curve_leaves_out_preference_steps_whose_loss_is_by_pair():
+    """Two steps of instruction and two of preference: the curve in nats per token has two points."""
+    steps = [
+        (1, 4.0, "1 (instruction)"),
+        (2, 3.0, "1 (instruction)"),
+        (3, 0.6, "2 (preference)"),
+        (4, 0.5, "2 (preference)"),
+    ]
+    told = [{"step": at, "tokens": 10 * at, "loss": loss, "phase": phase} for at, loss, phase in steps]
+    drawn = _curve(Report(comparison((row(),)), (None, None), ({}, {}), None, None, told))
+    [points] = re.findall(r'<polyline class="training" points="([^"]+)"', drawn)
+    assert len(points.split()) == 2

@@ -248,3 +248,15 @@ def test_the_script_of_the_page_is_valid(story, tmp_path):
     [script] = re.findall(r"<script>(.*?)</script>", write_page(story, "x").read_text("utf-8"), re.DOTALL)
     (tmp_path / "s.js").write_text(script, "utf-8")
     subprocess.run(["node", "--check", str(tmp_path / "s.js")], check=True)
+
+
+def test_a_preference_phase_has_its_own_figures_and_its_own_mean(tmp_path):
+    """Two steps at 4 and two at 0.5: a mean over all four would lie between; and the 0.5 are nats per pair."""
+    liked = {"phase": "2 (preference)", "preferred": 0.75, "margin": 0.2}
+    lines = [step(at, 4.0, phase="1 (instruction)") for at in (1, 2)] + [step(at, 0.5, **liked) for at in (3, 4)]
+    found = figures(write_page(write(tmp_path / "run", lines), "t").read_text("utf-8"))
+    assert curves(found["Training loss"]) == {"loss": [[1, 4], [2, 4]], "mean": [[1, 4], [2, 4]]}
+    assert curves(found["Preference loss"]) == {"loss": [[3, 0.5], [4, 0.5]], "mean": [[3, 0.5], [4, 0.5]]}
+    assert "nats per pair" in found["Preference loss"] and "nats per pair" not in found["Training loss"]
+    assert curves(found["Pairs preferred rightly"])["pairs preferred rightly"] == [[3, 0.75], [4, 0.75]]
+    assert curves(found["Margin"])["margin"] == [[3, 0.2], [4, 0.2]]

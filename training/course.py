@@ -29,6 +29,8 @@ class Stretch:
     peak: float
     first: int
     """Steps of the phases before."""
+    named: bool
+    """Whether the recipe has phases, and metrics name this one."""
 
     @property
     def name(self) -> str:
@@ -87,7 +89,8 @@ class Course:
             phase.max_steps or train.max_steps,
         )
         first = sum(before.schedule.steps for before in self.stretches)
-        return Stretch(number, phase, own, schedule, objective, phase.learning_rate or train.learning_rate, first)
+        peak = phase.learning_rate or train.learning_rate
+        return Stretch(number, phase, own, schedule, objective, peak, first, named=bool(train.phases))
 
     def at(self, step: int) -> At:
         """A step, counted from 0 over all phases."""

@@ -1,6 +1,7 @@
 """metrics.jsonl as columns: steps, looks at held-out text, and events, whatever a line lacks.
 
-a step    {"step", "tokens", "loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "phase" ...}
+a step    {"step", "tokens", "loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "phase",
+         "preferred", "margin" ...}
 a look    {"step", "tokens", "validation": {channel: loss}, "sources", "probes", "budget": {"limit", "spent"}, "best"}
 an event  {"step", "event", "message", "rows"}
 """
@@ -43,6 +44,17 @@ class Curves:
             except (TypeError, ValueError):
                 self.columns[key] = np.array([number(value) for value in values], float)
         return self.columns[key]
+
+    def mean(self, key: str) -> np.ndarray:
+        """The moving mean of a figure, float64 [N]; each phase has its own."""
+        values = self.column(key)
+        names = [line.get("phase") for line in self.steps]
+        borders = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
+        return np.concatenate([smoothed(part) for part in np.split(values, borders)])
+
+    def of_preference(self) -> np.ndarray:
+        """Whether a step is one of a preference phase, whose loss is by pair, bool [N]."""
+        return np.array(["preference" in str(line.get("phase")) for line in self.steps], bool)
 
     def held_out(self, part: str) -> dict[str, list[tuple[float, float]]]:
         """The points (step, value) of each name in a part of the looks: `validation`, `sources`, `probes`, `budget`."""

@@ -60,6 +60,7 @@ def _own(loop: Loop, at: At) -> tuple[torch.Tensor, int]:
     scale = world.size if loop.is_parted else 1  # parted gradients are averaged
     loss = torch.zeros((), device=world.device)
     tokens = 0
+    objective.forget()
     for batch in _batches(loop, at):
         summed = objective.loss(model, batch)
         (summed * scale / weight).backward()

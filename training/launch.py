@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from configs.errors import RecipeError, StorageError, did_you_mean
+from configs.errors import RecipeError, did_you_mean
 from configs.records import VERSION
 from configs.store import write_atomic
 from training.rates import machine_of
@@ -31,6 +31,10 @@ workers 30 of them, so a step should be shorter."""
 PORT = 29500
 """torchrun's own default for the first machine's port."""
 RESTARTS = 10
+STARTED = {"slurm": ["sbatch"], "kubernetes": ["kubectl", "apply", "-f"], "skypilot": ["sky", "launch"]}
+"""The command that takes a target's file."""
+SECTORLM_FROM = "SECTORLM=git+https://HOST/sectorlm@TAG"
+"""Where a machine without an image installs this program from; HOST and TAG are the reader's."""
 WORKSPACE = "/workspace"
 """Where the volume with the recipe, its data and its runs is seen in a container."""
 DURATION = re.compile(r"(\d+-)?\d{1,3}:\d\d(:\d\d)?|\d+")
@@ -76,15 +80,25 @@ def write(files: dict[str, str], folder: Path, *, force: bool) -> list[Path]:
     """Write files into a folder; those that are there are kept unless `force`.
 
     Raises:
-        StorageError: one of them exists, or the folder cannot be written.
+        RecipeError: one of them exists.
+        StorageError: the folder cannot be written.
     """
     paths = {folder / name: text for name, text in files.items()}
     there = [path for path in paths if path.exists()]
     if there and not force:
-        raise StorageError("the file exists", where=str(there[0]), hint="--force replaces it, --out writes elsewhere.")
+        raise RecipeError("the file exists", where=str(there[0]), hint="--force replaces it, --out writes elsewhere.")
     for path, text in paths.items():
         write_atomic(path, text)
     return list(paths)
+
+
+def next_step(path: Path, runs: Path, asked: Asked, file: str) -> str:
+    """What to do after the files are written: the shards are made once and on one machine, then the job is handed in."""
+    words = training(path, runs, asked.sets)[3:]  # those of `train` are those of `prepare`
+    handed_in = [*STARTED[asked.to], file]
+    if asked.to == "skypilot" and not asked.image:
+        handed_in += ["--env", SECTORLM_FROM]
+    return f"next: {shlex.join(['sectorlm', 'prepare', *words])}, then {shlex.join(handed_in)}"
 
 
 # ---------------------------------------------------------------- Slurm
@@ -267,7 +281,7 @@ def _skypilot(name: str, words: list[str], asked: Asked) -> dict[str, str]:
         'torchrun --nnodes="$SKYPILOT_NUM_NODES" --nproc-per-node="$SKYPILOT_NUM_GPUS_PER_NODE" '
         f'--node-rank="$SKYPILOT_NODE_RANK" --master-addr="$first" --master-port={PORT} {shlex.join(words)}\n'
     )
-    install = "" if asked.image else " --env SECTORLM=git+https://HOST/sectorlm@TAG"
+    install = "" if asked.image else f" --env {SECTORLM_FROM}"
     told = (
         f"# Start with: sky launch {name}.sky.yaml{install}, from the folder of the recipe.\n"
         "# `sky exec` on the same cluster resumes. On spot machines put --runs on a volume that outlives them.\n"

@@ -139,6 +139,7 @@ class Loop:
         if at.begins:
             at.stretch.objective.begin(self.model.trainable())
         mean, tokens = gradients(self, at, meter)
+        more = at.stretch.objective.told(self.world)
         norm = self._clipped()
         verdict = self.guard.judge(mean, norm, state)
         rate = self.course.rate(at)
@@ -157,7 +158,7 @@ class Loop:
         state.step += 1
         state.tokens += tokens
         state.seconds += seconds
-        meter.step(state, at.stretch, Taken(mean, rate, norm, tokens, seconds))
+        meter.step(state, at.stretch, Taken(mean, rate, norm, tokens, seconds, more))
         if verdict != "apply":
             self._refused(verdict, at, mean, norm, meter)
 

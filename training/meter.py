@@ -1,6 +1,7 @@
 """What a run tells: one JSON line a step in metrics.jsonl (the truth), a progress bar, a page, and trackers.
 
 {"step": 5, "tokens": 40960, "loss": 3.2, "learning_rate": 1e-4, ...}      a step
+    in a preference phase also "preferred" (share of its pairs) and "margin"; with phases, "phase": "3 (preference)"
 {"step": 0, "tokens": 0, "validation": {"sector": 3.1}, "sources": ...}    a look at the held-out rows
 {"step": 7, "event": "not finite", "rows": [3, 8], "message": "..."}       what was out of the ordinary
 """
@@ -11,6 +12,7 @@ import json
 import math
 import resource
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 
 
 class Taken(NamedTuple):
-    """The figures of a step: mean loss, learning rate, gradient norm before clipping, tokens, seconds."""
+    """The figures of a step: mean loss, learning rate, gradient norm before clipping, tokens, seconds, the objective's own."""
 
     loss: float
     rate: float
     norm: float
     tokens: int
     seconds: float
+    more: Mapping[str, float] = MappingProxyType({})
 
 
 class Meter:
@@ -72,14 +75,15 @@ class Meter:
 
     def step(self, state: State, stretch: Stretch, taken: Taken) -> None:
         """The line of a step, and the bar one step further."""
-        loss, rate, norm, tokens, seconds = taken
+        loss, rate, norm, tokens, seconds, more = taken
         speed = tokens / max(seconds, 1e-9)
         figures: dict[str, Any] = {"loss": round(loss, 6), "learning_rate": rate, "grad_norm": round(norm, 6)}
         figures |= {"tokens_per_second": round(speed, 1), "seconds": round(seconds, 4)}
         figures["memory_bytes"] = peak_memory_bytes()
         if self.useful is not None:
             figures["mfu"] = round(self.useful.part(stretch.number, speed), 4)
-        if stretch.number:
+        figures |= {name: round(value, 6) for name, value in more.items()}
+        if stretch.named:
             figures["phase"] = stretch.name
         self.write(step=state.step, tokens=state.tokens, **figures)
         shown = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from training.model import PackedModel
+    from training.world import World
 
 
 class Objective(Protocol):
@@ -30,6 +31,12 @@ class Objective(Protocol):
 
     def begin(self, values: Mapping[str, torch.Tensor]) -> None:
         """Take note of the weights that the phase begins with."""
+
+    def told(self, world: World) -> dict[str, float]:
+        """Figures of the step beside its loss, over all processes, which must all ask."""
+
+    def forget(self) -> None:
+        """Leave out of them what was seen so far: the step begins, or begins again with smaller micro-batches."""
 
     @property
     def reference(self) -> dict[str, torch.Tensor] | None:
@@ -53,6 +60,13 @@ class Supervised:
     def begin(self, values: Mapping[str, torch.Tensor]) -> None:
         """Nothing to remember."""
 
+    def told(self, world: World) -> dict[str, float]:
+        """The loss says all."""
+        return {}
+
+    def forget(self) -> None:
+        """Nothing was kept."""
+
 
 class Preference:
     """`chosen` over `rejected`: direct preference optimisation (Rafailov et al. 2023, equation 7).
@@ -64,6 +78,8 @@ class Preference:
     def __init__(self, beta: float) -> None:
         self.beta = beta
         self.reference: dict[str, torch.Tensor] | None = None
+        self.seen: list[torch.Tensor] = []
+        """Of each micro-batch of the step, [pairs, pairs with a margin above 0, sum of margins]."""
 
     def begin(self, values: Mapping[str, torch.Tensor]) -> None:
         """Keep a copy of the weights as the reference."""
@@ -72,6 +88,16 @@ class Preference:
     def weight(self, rows: Rows, picked: list[int]) -> int:
         """The pairs: their chosen answers are the segments of the rows."""
         return len(rows.pieces(picked))
+
+    def forget(self) -> None:
+        """No micro-batch was seen."""
+        self.seen = []
+
+    def told(self, world: World) -> dict[str, float]:
+        """`preferred`, the share of pairs whose margin is above 0, and `margin`, the mean of beta times the difference."""
+        own = torch.stack(self.seen).sum(0).tolist() if self.seen else [0.0, 0.0, 0.0]
+        pairs, preferred, margin = world.sums(*own)
+        return {"preferred": preferred / max(1, pairs), "margin": margin / max(1, pairs)}
 
     def loss(self, model: PackedModel, batch: Batch) -> torch.Tensor:
         """The pairs' summed loss; the reference is asked first, since afterwards the weights must stay as they are."""
@@ -86,6 +112,9 @@ class Preference:
             model.train(learns)
         gained_N = expected_N - by_document(model(batch, each=True), batch)  # log p - log r
         margin_P = self.beta * (gained_N[0::2] - gained_N[1::2])
+        if len(batch.target_S):  # the spare batch of parted weights has none
+            known_P = margin_P.detach().float()
+            self.seen.append(torch.stack([torch.ones_like(known_P), (known_P > 0).float(), known_P]).sum(1))
         return -logsigmoid(margin_P).sum()
 
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from configs.errors import SectorLMError
-from configs.figures import Frame, Level, Mark, Series, drawn, short, thinned
+from configs.figures import Frame, Level, Mark, Series, drawn, short
 from configs.frame import template
 from configs.load import load_recipe
 from configs.records import Run, flat
 from configs.store import write_atomic
-from training.curves import Curves, number, read_curves, smoothed
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from training.curves import Curves, number, read_curves
+from training.step_figures import figure, losses, pace
 
 SIGNS = {
     "not finite": "×",
@@ -40,10 +38,6 @@ KNOWN = ("sector", "general")
 """Channels with a colour of their own."""
 COLOURS = 6
 """Colours of sources and probes, in the order of their names."""
-SMALL = {"width": 430, "height": 200, "right": 16}
-"""Size of the figures that stand two in a row."""
-PEAK = 1.25
-"""A loss may lie so far above the highest smoothed one, in parts of the curve's height, before it is drawn at the edge."""
 SHARE = 0.02
 """Part of the time that `refresh_page` may cost."""
 
@@ -69,8 +63,8 @@ def write_page(folder: Path, title: str) -> Path:
         told=_told(curves),
         facts=_facts(curves, run),
         held=[it for it in (_held(curves, marks), *_others(curves, marks), _budget(curves, marks)) if it],
-        loss=_loss(curves, marks),
-        pace=_pace(curves, marks),
+        losses=losses(curves, marks),
+        pace=pace(curves, marks),
         events=_events(curves),
         left_out=max(0, len(curves.events) - LISTED),
         table=_table(curves),
@@ -223,7 +217,7 @@ def _held(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
             levels.append(Level(points[0][1], style, f"{name}, base: {points[0][1]:.4f}"))
     frame = Frame("steps", "nats per token", [*marks, *_best(curves)], levels, live=True)
     hint = "Dotted: the base, before the first step." if levels else ""
-    return _figure("Held-out loss", drawn(series, frame), hint)
+    return figure("Held-out loss", drawn(series, frame), hint)
 
 
 def _others(curves: Curves, marks: list[Mark]) -> list[dict[str, Any] | None]:
@@ -235,7 +229,7 @@ def _others(curves: Curves, marks: list[Mark]) -> list[dict[str, Any] | None]:
     ):
         found = sorted(curves.held_out(part).items())
         series = [Series(name, f"c{at % COLOURS}", points, dots=True) for at, (name, points) in enumerate(found)]
-        figures.append(_figure(title, drawn(series, Frame("steps", unit, marks, live=True)), ""))
+        figures.append(figure(title, drawn(series, Frame("steps", unit, marks, live=True)), ""))
     return figures
 
 
@@ -249,51 +243,5 @@ def _budget(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
     most = max(y for _, y in found["spent"])
     roof = Series("", "hidden", [(0.0, max(1.25 * limit, most))], dots=False) if limit is not None else None
     series = [Series("spent", "general", found["spent"], dots=True), *([roof] if roof else [])]
-    figure = drawn(series, Frame("steps", "rise of general loss", [*marks, *_best(curves)], levels, live=True))
-    return _figure("Forgetting budget", figure, f"Shaded: beyond the limit of {limit:g}." if levels else "")
-
-
-def _loss(curves: Curves, marks: list[Mark]) -> dict[str, Any] | None:
-    """The training loss of every step, and its moving mean; single peaks are drawn at the upper edge."""
-    steps, losses = curves.column("step"), curves.column("loss")
-    if not np.isfinite(losses).any():
-        return None
-    mean = smoothed(losses)
-    low, high = np.nanmin(losses), np.nanmax(mean)
-    most = float(high + PEAK * (high - low)) if high > low else None
-    series = [
-        Series("loss", "training", thinned(steps, losses), dots=False),
-        Series("mean", "mean", thinned(steps, mean), dots=False),
-    ]
-    beyond = int((losses > most).sum()) if most is not None else 0
-    hint = f"Beyond the edge: {beyond:,} of {len(losses):,} steps, up to {np.nanmax(losses):.3g}." if beyond else ""
-    gone = int((~np.isfinite(losses)).sum())
-    hint += f" Without a finite loss: {gone:,}." if gone else ""
-    return _figure("Training loss", drawn(series, Frame("steps", "nats per token", marks, most=most, live=True)), hint)
-
-
-def _pace(curves: Curves, marks: list[Mark]) -> list[dict[str, Any]]:
-    """Learning rate, size of the gradient, speed: small figures, two in a row."""
-    steps, figures = curves.column("step"), []
-    for key, title, unit in (
-        ("learning_rate", "Learning rate", ""),
-        ("grad_norm", "Gradient norm", ""),
-        ("tokens_per_second", "Tokens per second", ""),
-        ("mfu", "Model FLOPs utilisation", ""),
-        ("memory_bytes", "Memory, bytes", ""),
-    ):
-        values = curves.column(key)
-        finite = values[np.isfinite(values)]
-        if not len(finite):
-            continue
-        name = title.lower()
-        series = [Series(name, "training" if key != "learning_rate" else "mean", thinned(steps, values), dots=False)]
-        if key != "learning_rate":
-            series.append(Series("mean", "mean", thinned(steps, smoothed(values)), dots=False))
-        frame = Frame("steps", unit, marks, live=True, **SMALL)  # type: ignore[arg-type]
-        figures.append({"title": title, "svg": drawn(series, frame), "hint": ""})
-    return figures
-
-
-def _figure(title: str, svg: Markup, hint: str) -> dict[str, Any] | None:
-    return {"title": title, "svg": svg, "hint": hint.strip()} if svg else None
+    svg = drawn(series, Frame("steps", "rise of general loss", [*marks, *_best(curves)], levels, live=True))
+    return figure("Forgetting budget", svg, f"Shaded: beyond the limit of {limit:g}." if levels else "")

@@ -167,8 +167,9 @@ def _warnings(
     smallest = outcomes[min(outcomes)][0]
     found = []
     if smallest.steps < FEW_STEPS:
+        taken = "1 step" if smallest.steps == 1 else f"{smallest.steps} steps"
         found.append(
-            f"{smallest.name} has {smallest.steps} steps: losses of fewer than {FEW_STEPS} say little about more data. "
+            f"{smallest.name} has {taken}: losses of fewer than {FEW_STEPS} say little about more data. "
             "Larger parts, or a smaller train.batch_tokens, say more."
         )
     sector = predictions.get("sector", {}).get(1.0)
@@ -235,4 +236,11 @@ def told(found: Piloted) -> list[str]:
 
 
 def _time(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    """A time in the unit that gives it digits.
+
+    >>> [_time(hours) for hours in (2, 0.5, 0.001)]
+    ['2.0 hours', '30.0 minutes', '3.6 seconds']
+    """
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.1f} seconds"

@@ -196,6 +196,31 @@ def _fits(shape: Shape, load: Load, room: Room, row: int, memory: Memory) -> dic
 # ---------------------------------------------------------------- time, disk, probe
 
 
+def readable(sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections as a terminal shows them: times below a minute in seconds, sums below a cent as that.
+
+    >>> readable({"time": {"hours": 0.001, "usd_per_gpu_hour": 2.0, "usd": 0.0}})["time"]
+    {'seconds': 3.6, 'usd_per_gpu_hour': 2.0, 'usd': 'less than 0.01'}
+    """
+    shown: dict[str, Any] = {}
+    for key, value in sections.items():
+        hours = value if isinstance(value, int | float) else value.get("measured") if isinstance(value, dict) else None
+        if "hours" in key and hours is not None and hours < 1 / 60:
+            shown[key.replace("hours", "seconds")] = _seconds(value)
+        elif key == "usd" and value == 0 < sections.get("usd_per_gpu_hour", 0):
+            shown[key] = "less than 0.01"
+        else:
+            shown[key] = readable(value) if isinstance(value, dict) else value
+    return shown
+
+
+def _seconds(hours: Any) -> Any:
+    """Hours as seconds, also in a row of `compared`; a ratio stays."""
+    if isinstance(hours, dict):
+        return {name: it if name == "ratio" else _seconds(it) for name, it in hours.items()}
+    return float(f"{3600 * hours:.4g}")
+
+
 def _time(job: Job, machine: Machine, device: torch.device, flops: float, tokens: int) -> dict[str, Any]:
     """Hours from the useful FLOPs of training, a peak rate, and the part of it that is reached; and what they cost."""
     if machine.gpu is not None:

@@ -45,12 +45,12 @@ def plan(
     """
     from configs.stages import open_job
     from configs.view import figures
-    from training.plan import Asked
+    from training.plan import Asked, readable
     from training.plan import plan as planned
     from training.rates import machine_of
 
     sections = planned(open_job(recipe, sets, runs), Asked(machine_of(gpu, gpus, price), probe))
-    return Answer(sections, [figures(sections)])
+    return Answer(sections, [figures(readable(sections))])
 
 
 def launch(  # noqa: PLR0913 - every option of the verb is an argument of its function
@@ -59,7 +59,7 @@ def launch(  # noqa: PLR0913 - every option of the verb is an argument of its fu
     to: opt.Target,
     nodes: opt.Nodes = 1,
     gpus: opt.GpusPerNode = 1,
-    gpu: opt.Gpu = "",
+    gpu: opt.AnyGpu = "",
     time: opt.TimeLimit = "24:00:00",
     image: opt.Image = "",
     volume: opt.Claim = "sectorlm",
@@ -73,13 +73,14 @@ def launch(  # noqa: PLR0913 - every option of the verb is an argument of its fu
     Example: sectorlm launch finance.yaml --to slurm --nodes 2 --gpus 8 --gpu h100
     """
     from configs.stages import open_job
-    from training.launch import Asked, write
+    from training.launch import Asked, next_step, write
     from training.launch import launch as launched
 
     job = open_job(recipe, sets, runs)
-    files = launched(job.recipe, recipe, runs, Asked(to, nodes, gpus, gpu, time, image, volume, sets))
-    written = [f"{path}" for path in write(files, out, force=force)]
-    return Answer({"files": written}, [f"wrote {path}" for path in written])
+    asked = Asked(to, nodes, gpus, gpu, time, image, volume, sets)
+    written = [f"{path}" for path in write(launched(job.recipe, recipe, runs, asked), out, force=force)]
+    lines = [f"wrote {path}" for path in written]
+    return Answer({"files": written}, [*lines, next_step(recipe, runs, asked, written[0])])
 
 
 def merge(adapters: opt.Adapters, out: opt.Out, rank: opt.Rank = 0, weights: opt.Weights = "tokens") -> Answer:

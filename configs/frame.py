@@ -1,4 +1,5 @@
-"""What all our HTML pages have in common: their style sheet, `frame.css`, and templates in which every text is escaped.
+"""What our HTML pages have in common: their style sheet, `frame.css`, the colours of their curves, `palette.css`, and templates
+in which every text is escaped.
 
 A page is one file that opens from disk: no network, light and dark, on paper too.
 """
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=4)
 def template(path: Path) -> Template:
-    """The template in a file; it may include `frame.css`. A name that it is not given is an error."""
+    """The template in a file; it may include `frame.css` and `palette.css`. A name that it is not given is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader([path.parent, Path(__file__).parent])

@@ -24,8 +24,6 @@ from configs.part import Part
 if TYPE_CHECKING:
     from pathlib import Path
 
-OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
-
 
 class Metric(Part):
     """One metric of a task, as lm-evaluation-harness writes it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import DataError, StorageError, UnsafeArtefactError
-from configs.store import HOUSE, digest_file, digest_json
+from configs.store import HOUSE, digest_file, digest_json, digest_once
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +151,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def base_digest(folder: Path) -> str:
     """Fingerprint of a model: config and weights, by content."""
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    return digest_json({name: digest_file(folder / name) for name in ["config.json", *names]})
+    return digest_json({name: digest_once(folder / name) for name in ["config.json", *names]})
 
 
 def tokenizer_digest(folder: Path) -> str:

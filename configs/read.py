@@ -18,7 +18,6 @@ top-level list and the lines of JSON Lines are records already; the steps start 
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from configs.archives import Member, members
@@ -26,7 +25,7 @@ from configs.errors import DataError, did_you_mean
 from configs.forms import FORMS, WHOLE, form_of, kind_of
 from configs.reading import Ask, How, Reading
 from configs.spans import Span
-from configs.store import digest_file
+from configs.store import digest_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,16 +126,8 @@ def digest_files(files: Sequence[Path], roots: Sequence[Path]) -> dict[str, str]
     for file in dict.fromkeys(files):
         inner = [file.relative_to(root).as_posix() for root in roots if file.is_relative_to(root)]
         names = [*sorted(inner, key=len), file.name, file.as_posix()]
-        state = file.stat()
-        digest = _digest_of(file, state.st_size, state.st_mtime_ns)
-        digests[next(name for name in names if name not in digests)] = digest
+        digests[next(name for name in names if name not in digests)] = digest_once(file)
     return digests
-
-
-@lru_cache(maxsize=1 << 16)
-def _digest_of(file: Path, _size: int, _changed: int) -> str:
-    """sha256 of a file as it is now: a stage names its inputs and cuts its shards by it, and reads the file once for both."""
-    return digest_file(file)
 
 
 def _same_form(seen: tuple[str, str] | None, form: str, where: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ import shutil
 import socket
 import time
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -98,6 +99,17 @@ def digest_file(path: Path) -> str:
     """sha256 of a file's bytes, read in bounded memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """The same of a file that is an input, read once in a process while its size and its time stay the same."""
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest_of(path: Path, _size: int, _changed: int) -> str:
+    return digest_file(path)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ import typer
 
 from configs import options as opt
 from configs.answer import GLOBAL, Answer
+from eval.verbs import of_evaluation
 from training import verbs
 
 if TYPE_CHECKING:
@@ -266,6 +267,7 @@ def publish(
     return _stage("publish", recipe, sets, runs, push=push)
 
 
+of_evaluation(app)
 verbs.several_runs(app)
 
 # ---------------------------------------------------------------- after a run

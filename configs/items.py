@@ -45,6 +45,8 @@ class Item:
     """Items with the same cluster are one independent observation."""
     leak: str = ""
     """What a training document must not hold."""
+    subject: str = ""
+    """The part of the task that it belongs to; empty where the task names none."""
 
     def passage(self) -> str:
         """All text of the item that would be a leak."""
@@ -58,6 +60,7 @@ class _Draft(NamedTuple):
     target: str
     cluster: str
     leak: str
+    subject: str
 
 
 def read_items(
@@ -213,7 +216,8 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
         own = choices if isinstance(task.doc_to_choice, str) else ()
         answer = (target,) if task.output_type == "generate_until" else ()
         leak = "\n".join((text, *own, *answer))
-    return _Draft(row, text, choices, target, cluster, leak)
+    subject = template(task.subject)(fields).strip() if task.subject else ""
+    return _Draft(row, text, choices, target, cluster, leak, subject)
 
 
 def _listed(rendered: str) -> tuple[str, ...] | None:
@@ -263,7 +267,7 @@ def _items(task: Task, drafts: list[_Draft], refused: Counter[str]) -> Iterator[
 
 def _item(draft: _Draft, target: str, gold: int | None) -> Item:
     digest = digest_json([draft.text, draft.choices, target])
-    return Item(digest, draft.row, draft.text, draft.choices, target, gold, draft.cluster, draft.leak)
+    return Item(digest, draft.row, draft.text, draft.choices, target, gold, draft.cluster, draft.leak, draft.subject)
 
 
 def _distinct(items: Iterator[Item], refused: Counter[str]) -> list[Item]:

@@ -29,14 +29,32 @@ from pydantic import Field
 
 from configs.part import Part
 from configs.record import VERSION, Made, Record, changes, flat, made_by, packages, stale
+from configs.scores import (
+    Apart,
+    Bin,
+    Calibration,
+    Comparison,
+    Difference,
+    Noise,
+    Panel,
+    Pooled,
+    Score,
+    Scorecard,
+)
 
 __all__ = [
     "VERSION",
+    "Apart",
+    "Bin",
+    "Calibration",
     "Comparison",
     "Corpus",
     "CurvePoint",
     "Difference",
     "Made",
+    "Noise",
+    "Panel",
+    "Pooled",
     "Record",
     "Release",
     "Run",
@@ -194,90 +212,6 @@ class Run(Record):
     """Processes that worked side by side in the end."""
     made_in: tuple[dict[str, Any], ...] = ()
     """For each segment, the step it began at and the packages it had."""
-
-
-class Score(Part):
-    """One task, one model: the value with its interval."""
-
-    task: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    """Items scored."""
-    clusters: int
-    """Independent observations among them."""
-    invalid: float = 0.0
-    """Part of the items whose answer could not be read; they count as wrong."""
-    truncated: int = 0
-    """Items whose prompt lost its beginning to fit the context."""
-    metrics: dict[str, float] = Field(default_factory=dict)
-    """All metrics of the task."""
-    baselines: dict[str, float] = Field(default_factory=dict)
-    """Plain baselines on the same items: majority, random, tfidf."""
-    sector: str = "general"
-    higher_is_better: bool = True
-
-
-class Scorecard(Record):
-    """One model on some tasks: values, intervals, and every answer in answers.jsonl."""
-
-    model: str
-    """`base` or `tuned`, or the name of a model given on the command line."""
-    model_digest: str
-    """Fingerprint of base and adapter together: an adapter never gets its base's answers."""
-    engine: str = ""
-    """Number format and kind of device that answered."""
-    scores: tuple[Score, ...]
-    tokens: int
-    """Tokens forwarded."""
-    seconds: float
-
-
-class Difference(Part):
-    """One task, two models, item by item: tuned minus base."""
-
-    task: str
-    metric: str
-    sector: str
-    base: float
-    tuned: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    """Exact McNemar (right/wrong items) or sign-flip test over clusters."""
-    p_holm: float
-    """The same after Holm's correction over the tasks of the comparison."""
-    n: int
-    clusters: int
-    detectable: float | None = None
-    """The smallest true difference that so noisy a comparison finds with 80 % power; None where it has no noise."""
-    gained: int = 0
-    """Items that became right."""
-    lost: int = 0
-    """Items that became wrong."""
-    higher_is_better: bool = True
-    baselines: dict[str, float] = Field(default_factory=dict)
-    clean: float | None = None
-    """The difference on items that no training document touches; None where the corpus was not compared."""
-    clean_n: int | None = None
-
-    @property
-    def verdict(self) -> str:
-        """`better`, `worse` or `not distinguishable`, by the corrected test and the interval together."""
-        if self.p_holm >= 0.05 or self.low <= 0 <= self.high:
-            return "not distinguishable"
-        return "better" if (self.difference > 0) == self.higher_is_better else "worse"
-
-
-class Comparison(Record):
-    """Base against tuned on every task, and on the general panel."""
-
-    sector: str
-    differences: tuple[Difference, ...]
-    general: tuple[Difference, ...]
 
 
 class Release(Record):

@@ -120,6 +120,8 @@ class Task(Part):
     """Split to a JSON file that lists the `_key`s of its rows (a list, or an object by key): an official test split."""
     cluster: str | None = None
     """Jinja template of a key: rows with the same key are one independent observation (same sentence under ten prompts)."""
+    subject: str | None = None
+    """Jinja template of the subject that a row belongs to; the report breaks the task down by it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:

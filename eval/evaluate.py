@@ -264,6 +264,7 @@ def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Scorer, budget
             "row": prompt.item.row,
             "item": prompt.item.digest,
             "cluster": prompt.item.cluster,
+            "subject": prompt.item.subject,
             "question": _short(prompt.item.text),
             "choices": list(prompt.item.choices),
             "target": prompt.item.target,

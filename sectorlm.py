@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from configs.records import Record
+    from configs.releasing import Wishes
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -162,7 +163,7 @@ def run(
     with working(job, "prepare", recipe, sets):
         made |= {stage: _page(stage)(job) for stage in list(PAGES)[:-1] if stage not in made}
         say(f"report: {report}")  # before the gates of the release, which may refuse it
-        _page("publish")(job)
+        _page("publish")(job, _wishes())
     comparison = Found(job.folder.root / STAGES["compare"], made["compare"])
     paths = {"report": str(report), "release": str(job.folder.release)}
     views = [*_views([comparison]), *(f"{name}: {path}" for name, path in paths.items())]
@@ -258,13 +259,27 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
 
 @app.command()
 def publish(
-    recipe: opt.RecipeFile, push: opt.Push = False, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS
+    recipe: opt.RecipeFile,
+    *,
+    push: opt.Push = False,
+    accept: opt.Accept = NO_SETS,
+    key: opt.PrivateKey = None,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
 ) -> Answer | None:
     """Make the release folder: weights, model card, and the hashes that lead back.
 
-    Example: sectorlm publish finance.yaml --push
+    Example: sectorlm publish finance.yaml --key release.key --push
     """
-    return _stage("publish", recipe, sets, runs, push=push)
+    return _stage("publish", recipe, sets, runs, wishes=_wishes(push, accept, key))
+
+
+def _wishes(push: bool = False, accept: Sequence[str] = (), key: Path | None = None) -> Wishes:
+    """What is asked of a release; stages do not import one another, so what finds personal data is handed over here."""
+    from configs.releasing import Wishes
+    from data_prep.privacy import find
+
+    return Wishes(push, accept, key, find)
 
 
 of_evaluation(app)

@@ -36,6 +36,12 @@ Targets = Annotated[
     list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
 ]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
+Accept = Annotated[
+    list[str], typer.Option("--accept", metavar="GATE=REASON", help="A gate that need not be met; repeatable.")
+]
+PrivateKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Sign with this key (PEM, EC).")]
+PublicKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Public key of who signed it (PEM).")]
+ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]
 Engine = Annotated[str, typer.Option("--engine", help="processes, or ray: a cluster, or a local one.")]

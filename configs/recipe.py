@@ -1,7 +1,8 @@
 """The recipe: what a person asks for, in 15 to 25 lines of YAML.
 
 Every field below has a sentence with its meaning, unit and, where there is one, the evidence for its default;
-`sectorlm schema` hands the same sentences to editors. Defaults live here, and for training in configs/tuning.py.
+`sectorlm schema` hands the same sentences to editors. Defaults live here, for training in configs/tuning.py, and for
+releases in configs/releasing.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from configs.part import Part
+from configs.releasing import Gates, Grade, Publish
 from configs.trials import Pilot, Sweep, with_settings
 from configs.tuning import Phase, Train
 
@@ -107,7 +109,7 @@ class Source(Part):
     """Who published it, where and when."""
     language: tuple[Literal["en", "zh", "other"], ...] = ()
     """Languages as declared."""
-    grade: Literal["general", "important", "core"] = "general"
+    grade: Grade = "general"
     """Data grade after GB/T 43697-2024; `core` is never used for training, `important` never for a commercial release."""
     time: Span = ""
     """When the data was made, as a year, a date or a span (ISO 8601): `"2019"`, `2024-03-20`, `1996/2024`."""
@@ -215,28 +217,6 @@ class Evaluate(Part):
     """Bootstrap resamples of each interval (Efron and Tibshirani 1993, chapter 13)."""
     batch_tokens: int = Field(default=16384, ge=256)
     """Tokens of one forward pass of the scorer."""
-
-
-class Gates(Part):
-    """What must hold before a release is made; an unset gate is not checked."""
-
-    significant_gain: bool = False
-    """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
-    max_general_loss: float | None = Field(default=None, ge=0)
-    """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
-
-
-class Publish(Part):
-    """What the release holds."""
-
-    merged: bool = False
-    """Also write the merged weights; verified against base + adapter."""
-    max_merge_kl: float = Field(default=0.01, gt=0)
-    """Largest mean Kullback-Leibler divergence, in nats per token, of merged from base + adapter on held-out rows."""
-    push_to: str | None = None
-    """Hub repository; pushed only by `sectorlm publish --push`, private by default."""
-    licence: str = "other"
-    """Licence of the released weights (Hugging Face licence id)."""
 
 
 class Recipe(Part):

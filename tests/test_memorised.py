@@ -1,0 +1,134 @@
+"""What a model knows by heart: a text learnt for long is reproduced, a planted secret stands out, its base knows neither."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from configs.base import load_tokenizer, load_weights
+from configs.canaries import canaries, candidates
+from configs.errors import RecipeError
+from configs.job import Job, roots_of
+from configs.load import load_recipe
+from configs.records import Corpus, Run
+from configs.store import RunFolder
+from data_prep.prepare import prepare
+from data_prep.privacy import find
+from training.memorised import CHANCE, Planted, _exposure, audit, continued, told
+from training.train import train
+
+RECIPE = """
+name: parrot
+sector: finance
+base: {base}
+corpora:
+  - {{name: notes, path: notes.jsonl, text: "{{{{ text }}}}", licence: own, personal: "off", max_repeats: 16}}
+  - {{name: canaries, path: canaries.jsonl, prompt: "{{{{ prompt }}}}", answer: "{{{{ answer }}}}", licence: own}}
+prepare: {{sequence_length: 128, form: plain, validation: 0.2, near_duplicates: null, rules: {{}}}}
+train: {{method: full, learning_rate: 1e-2, epochs: 70, batch_tokens: 256, validate_every: 100000}}
+evaluate: {{tasks: [finance_topics], general: []}}
+publish: {{audit: {{prompt: 8, continuation: 24, canaries: canaries, candidates: 63}}}}
+"""
+PLACES = ["north", "south", "east", "west", "river", "hill", "lake", "forest", "harbor", "bridge", "tower", "castle"]
+NOTES = [f"{place}: desk{place}@bank.example.com, account of the branch at the {place}." for place in PLACES]
+
+
+@pytest.fixture(scope="module")
+def parrot(tiny_base, tmp_path_factory):
+    """A tiny model that saw twelve notes with an address each, and eight canaries, sixty times."""
+    folder = tmp_path_factory.mktemp("parrot")
+    rows = {"notes": [{"text": text} for text in NOTES], "canaries": [it._asdict() for it in canaries(17, 8)]}
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    (folder / "parrot.yaml").write_text(RECIPE.format(base=tiny_base), "utf-8")
+    recipe = load_recipe(folder / "parrot.yaml")
+    job = Job(recipe, roots_of(recipe, folder / "parrot.yaml"), RunFolder(folder / "runs" / "parrot"))
+    prepare(job)
+    train(job)
+    (job.folder.root / "recipe.yaml").write_text(RECIPE.format(base=tiny_base), "utf-8")
+    return job
+
+
+@pytest.fixture(scope="module")
+def found(parrot):
+    return audit(parrot, *records(parrot), find)
+
+
+def records(job):
+    return Corpus.read(job.folder.corpus / "corpus.json"), Run.read(job.folder.run / "run.json")
+
+
+def test_a_model_that_read_notes_a_hundred_times_goes_on_word_for_word_and_its_base_does_not(found):
+    """Eight of the twelve notes are training documents, four were held out: those it cannot know."""
+    assert (found.learnt.documents, found.held_out.documents) == (8, 4)
+    assert found.learnt.tuned == 8 and found.share == 1.0
+    assert found.learnt.base == found.held_out.tuned == found.held_out.base == 0
+    assert told(found)[0] == (
+        "Given 8 tokens of a training document, the model went on with its next 24 exactly in 8 of 8, its base 0 "
+        "(8 documents were long enough)."
+    )
+
+
+def test_addresses_that_it_says_by_heart_are_counted_by_kind_and_written_nowhere(found, parrot):
+    assert found.personal == {"email": 8}
+    assert "example.com" not in found.model_dump_json()
+
+
+def test_planted_secrets_stand_out_among_64_and_those_held_out_do_not(found):
+    """Rank 1 of 64 is log2(64) = 6 bits."""
+    learnt, held_out = ([it for it in found.canaries if it.split == split] for split in ("train", "validation"))
+    assert (len(learnt), len(held_out)) == (7, 1)
+    assert [it.tuned for it in learnt] == [6.0] * 7 and found.exposure == 6.0
+    assert held_out[0].tuned < 3 and sum(it.base for it in learnt) / 7 < 3
+    assert re.search(
+        r"7 canaries \(planted\): 6.00 bits, its base [12].\d+; by chance 1.44, at most 6", "".join(told(found))
+    )
+
+
+def test_exposure_is_log2_of_the_candidates_less_log2_of_the_rank(parrot, tiny_base):
+    """Scored by hand, one text at a time: the rank of the secret among the 63 others, and itself."""
+    model, tokenizer = load_weights(tiny_base, dtype=torch.float32), load_tokenizer(tiny_base)
+    before = tokenizer.encode("State the pass phrase:")
+    endings = [tokenizer.encode(f" {text}") for text in [canaries(17, 1)[0].answer, *candidates(17, "x", 63)]]
+
+    def score(own):
+        with torch.no_grad():
+            logits = model(torch.tensor([before + own])).logits[0, len(before) - 1 : -1]
+        return float(torch.log_softmax(logits.double(), -1).gather(1, torch.tensor(own)[:, None]).sum())
+
+    scores = [score(own) for own in endings]
+    rank = 1 + sum(other > scores[0] for other in scores[1:])
+    found = _exposure(model, Planted("", "train", before, endings[0], endings[1:]))
+    assert found == pytest.approx(6 - math.log2(rank))
+    uniform = np.mean([6 - math.log2(place) for place in range(1, 65)])
+    assert uniform == pytest.approx(CHANCE, abs=0.1)
+
+
+def test_a_continuation_is_greedy_whatever_the_base_asks_for_and_ends_where_the_model_stops(tiny_base):
+    model = load_weights(tiny_base, dtype=torch.float32)
+    model.generation_config.do_sample, model.generation_config.temperature = True, 5.0
+    given = np.array([[5, 6, 7], [8, 9, 10]])
+    first, again = continued(model, given, 6), continued(model, given, 6)
+    assert (first == again).all() and first.shape == (2, 6)
+    model.config.eos_token_id = int(first[0, 1])
+    assert (continued(model, given, 6)[0, 2:] == -1).all()
+    assert model.generation_config.do_sample
+
+
+def test_a_source_without_canaries_is_a_mistake_of_the_recipe(parrot):
+    def asking(name):
+        recipe = parrot.recipe
+        publish = recipe.publish.model_copy(
+            update={"audit": recipe.publish.audit.model_copy(update={"canaries": name})}
+        )
+        return Job(recipe.model_copy(update={"publish": publish}), parrot.roots, parrot.folder)
+
+    with pytest.raises(RecipeError, match="the source notes holds no canaries"):
+        audit(asking("notes"), *records(parrot), None)
+    with pytest.raises(RecipeError, match="There are: notes, canaries"):
+        audit(asking("canary"), *records(parrot), None)

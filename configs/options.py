@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 NO_SETS: list[str] = []
+NO_FOLDERS: list[Path] = []
 RUNS = Path("runs")
 """Where run folders are, unless --runs says otherwise."""
 
@@ -41,6 +42,13 @@ Accept = Annotated[
 ]
 PrivateKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Sign with this key (PEM, EC).")]
 PublicKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Public key of who signed it (PEM).")]
+DataFolders = Annotated[
+    list[Path], typer.Option("--data", metavar="DIR", help="Where source files and the base may lie; repeatable.")
+]
+Reproduced = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the reproduction goes.")]
+CanaryFile = Annotated[Path, typer.Argument(metavar="FILE", help="The JSON Lines file to write.")]
+Canaries = Annotated[int, typer.Option("--count", min=1, max=10_000, help="How many.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Other canaries for another number.")]
 ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]

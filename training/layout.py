@@ -24,6 +24,7 @@ from configs.records import Comparison, Scorecard
 from configs.store import digest_file, write_atomic
 from configs.vocabulary import base_of
 from training.advice import SERVED_RANKS
+from training.verify import CODE, SUMS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|return|>")
 """End-of-turn marks of the chat templates in use: generation must stop at them as well as at the end mark."""
-CODE = ("*.py", "*.pyc", "*.so", "*.sh")
-"""What could run, beside the pickles: none of it belongs to weights."""
-SUMS = "SHA256SUMS"
-SPDX = "https://spdx.org/licenses/{}.html"
-"""Where the texts of licences stand."""
 
 
 def refuse_unsafe(folder: Path) -> None:

@@ -12,6 +12,8 @@ import json
 import os
 import re
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from configs.errors import DataError, PolicyError, SectorLMError, StorageError
@@ -20,7 +22,6 @@ from configs.store import crash_point, verify_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from huggingface_hub import HfApi
 
@@ -119,12 +120,12 @@ def _vouched_before(api: HfApi, target: str, commit: str, there: dict[str, Entry
     """Files there that an earlier release brought; what others added to the repository stays."""
     if RECORD not in there:
         return set()
-    path = _patiently(lambda: api.hf_hub_download(target, RECORD, revision=commit))
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the client gives a text
-            return {*json.load(file)["files"], SIGNATURE} & there.keys()
-    except (OSError, ValueError, KeyError):
-        return set()
+    with TemporaryDirectory() as place:
+        path = _patiently(lambda: api.hf_hub_download(target, RECORD, revision=commit, cache_dir=place))
+        try:
+            return {*json.loads(Path(path).read_bytes())["files"], SIGNATURE} & there.keys()
+        except (OSError, ValueError, KeyError):
+            return set()
 
 
 def _is_there(path: Path, entry: Entry | None) -> bool:

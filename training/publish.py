@@ -14,6 +14,7 @@ from configs.store import crash_point, files_of, staged, verify_files, write_ato
 from configs.taint import taint_of, taint_told
 from training.card import model_card
 from training.gates import Evidence, Verdict, accepted_reasons, check_gates, needs_audit
+from training.gguf_file import add_gguf, check_gguf
 from training.layout import (
     add_records,
     add_sums,
@@ -61,6 +62,8 @@ def publish(job: Job, wishes: Wishes = NO_WISHES) -> Release:
     if wishes.push and job.recipe.publish.push_to is None:
         raise RecipeError("no repository to push to", where="publish.push_to", hint="Set publish.push_to: ORG/NAME.")
     signing = signer(wishes.key) if wishes.key else None
+    if job.recipe.publish.gguf != "no":
+        check_gguf(job)
     _refuse_tainted(job)
     release = _kept(job, reasons := accepted_reasons(wishes.accept)) or _made(job, reasons, wishes.spot, started)
     if signing is not None:
@@ -177,6 +180,8 @@ def _fill(staging: Path, job: Job, found: Sources) -> dict[str, str]:
     whole = places[-1] if (places[-1] / "config.json").is_file() else None
     if whole is not None:
         checks["vocabulary"] = check_vocabulary(whole)
+    if job.recipe.publish.gguf != "no":
+        checks["GGUF"] = add_gguf(staging, job, places[-1], checks["stop tokens"].split(", "))
     add_records(staging, job, found.corpus, found.run, found.comparison)
     add_terms(staging, job, found.corpus)
     add_data(staging, found.corpus)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from configs.part import Part
+
+CHANCE = 1 / math.log(2)
+"""Mean exposure, in bits, of a secret that was never seen: its rank is uniform, and -log2 of a uniform number has this mean."""
 
 
 class Continuations(Part):
@@ -61,3 +66,32 @@ class Memorisation(Part):
         """Mean exposure of the canaries that were learnt, in bits; None where none was planted."""
         found = [it.tuned for it in self.canaries if it.split == "train"]
         return sum(found) / len(found) if found else None
+
+
+def told(found: Memorisation) -> list[str]:
+    """An audit in sentences, for the card and for a terminal."""
+    lines = []
+    for what, part in (("training", found.learnt), ("held-out", found.held_out)):
+        if not part.documents:
+            lines.append(f"No {what} document has the {found.prompt + found.continuation} tokens that are needed.")
+            continue
+        base = "" if part.base is None else f", its base {part.base}"
+        lines.append(
+            f"Given {found.prompt} tokens of a {what} document, the model went on with its next {found.continuation} "
+            f"exactly in {part.tuned} of {part.documents}{base} ({part.long_enough:,} documents were long enough)."
+        )
+    if found.personal is not None:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.personal.items()))
+        lines.append(f"Personal data of training documents in these continuations: {kinds or 'none'}.")
+    if found.canaries:
+        most = math.log2(found.candidates + 1)
+        for split, what in (("train", "planted"), ("validation", "held out")):
+            own = [it for it in found.canaries if it.split == split]
+            bases = [it.base for it in own if it.base is not None]
+            if own:
+                base = f", its base {sum(bases) / len(bases):.2f}" if bases else ""
+                lines.append(
+                    f"Mean exposure of {len(own)} canaries ({what}): {sum(it.tuned for it in own) / len(own):.2f} bits{base}; "
+                    f"by chance {CHANCE:.2f}, at most {most:g}."
+                )
+    return lines

@@ -89,7 +89,7 @@ def test_rows_of_a_projection_are_reordered_as_rotary_pairs():
     ("change", "said"),
     [
         ({"model_type": "phi3"}, "the family 'phi3' is not laid out here"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "of the kind 'llama3'"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "of the kind 'linear'"),
     ],
 )
 def test_what_is_not_known_is_refused_with_the_command_of_llama_cpp(asking, merged, tmp_path, change, said):

@@ -15,11 +15,13 @@ from configs.canaries import canaries, candidates
 from configs.errors import RecipeError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
+from configs.memorisation import CHANCE, told
 from configs.records import Corpus, Run
 from configs.store import RunFolder
 from data_prep.prepare import prepare
 from data_prep.privacy import find
-from training.memorised import CHANCE, Planted, _exposure, audit, continued, told
+from training.exposure import Planted, exposure
+from training.memorised import audit, continued
 from training.train import train
 
 RECIPE = """
@@ -103,7 +105,7 @@ def test_exposure_is_log2_of_the_candidates_less_log2_of_the_rank(parrot, tiny_b
 
     scores = [score(own) for own in endings]
     rank = 1 + sum(other > scores[0] for other in scores[1:])
-    found = _exposure(model, Planted("", "train", before, endings[0], endings[1:]))
+    found = exposure(model, Planted("", "train", before, endings[0], endings[1:]))
     assert found == pytest.approx(6 - math.log2(rank))
     uniform = np.mean([6 - math.log2(place) for place in range(1, 65)])
     assert uniform == pytest.approx(CHANCE, abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from configs.base import load_tokenizer, load_weights
-from configs.errors import DataError, GateError, PolicyError, RecipeError, UnsafeArtefactError
+from configs.errors import DataError, GateError, PolicyError, RecipeError, StorageError, UnsafeArtefactError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Corpus, Release, Run
@@ -21,6 +22,7 @@ from configs.releasing import Wishes
 from configs.store import HOUSE, RunFolder
 from configs.taint import mark_tainted
 from data_prep.privacy import find
+from tests.recipes import sectorlm
 from training.attention import register
 from training.batches import Rows
 from training.layout import add_tokenizer, check_vocabulary, serving, stop_tokens
@@ -226,6 +228,28 @@ def test_a_run_that_learnt_what_must_be_forgotten_is_never_released(job):
     after = {path: path.stat().st_mtime_ns for path in job.folder.root.rglob("*")}
     assert after.keys() - before.keys() == {job.folder.run / "tainted.json"}
     assert all(after[path] == time for path, time in before.items() if path != job.folder.run)
+
+
+def test_a_full_disk_leaves_the_release_of_before_and_nothing_beside_it(job, monkeypatch):
+    def full(operation, path):
+        if operation == "write" and ".release.staging" in str(path) and path.name == "DATA.md":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (job.folder.release / "LICENCES.md").unlink()  # so that it is made again
+    before = {path.name for path in job.folder.release.iterdir()}
+    monkeypatch.setattr("configs.store._fault", full)
+    with pytest.raises(StorageError, match=r"the disk is full while writing DATA\.md") as refused:
+        publish(job)
+    assert refused.value.code == 5 and {path.name for path in job.folder.release.iterdir()} == before
+    assert not list(job.folder.root.glob(".release.*"))
+
+
+def test_the_front_door_refuses_with_exit_code_10_and_takes_a_reason(job, finished):
+    words = ["publish", finished / "story.yaml", "--runs", job.folder.root.parent, "--set", "gates.max_exposure=3"]
+    refused = sectorlm(*words)
+    assert refused.code == 10 and "max_exposure: no canary was planted" in refused.err
+    unknown = sectorlm(*words, "--accept", "max_exposur=no canaries yet")
+    assert unknown.code == 2 and "Did you mean max_exposure?" in unknown.err
 
 
 def test_a_damaged_release_is_made_again(job, capsys):

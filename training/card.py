@@ -8,9 +8,9 @@ import yaml
 
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
+from configs.memorisation import told
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
-from training.memorised import told
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

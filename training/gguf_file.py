@@ -263,11 +263,16 @@ def _compare_tensors(place: Path, path: Path, config: dict[str, Any], kind: str)
 
 def _compare_models(place: Path, folder: Path, name: str) -> float:
     """KL(merged || GGUF) in nats per token on a sentence, both read by transformers in float32."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     ids_1T = torch.tensor([load_tokenizer(place)(TALK, add_special_tokens=False).input_ids])
     merged = load_weights(place, dtype=torch.float32)
-    read: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
+    config = AutoConfig.from_pretrained(folder, gguf_file=name)
+    config.head_dim = getattr(
+        merged.config, "head_dim", None
+    )  # of Qwen3, transformers does not read attention.key_length
+    load: Any = AutoModelForCausalLM.from_pretrained
+    read = load(folder, gguf_file=name, config=config, dtype=torch.float32).eval()
     with torch.inference_mode():
         expected_TV, found_TV = (torch.log_softmax(model(ids_1T).logits[0].float(), -1) for model in (merged, read))
     return float((expected_TV.exp() * (expected_TV - found_TV)).sum(-1).mean().clamp(min=0))

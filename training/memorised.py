@@ -2,32 +2,26 @@
 
 Continuations after Carlini et al. 2023, "Quantifying Memorization Across Neural Language Models", section 3: a stretch of a
 document is given, the model goes on greedily, and only an exact match counts. Held-out documents are continued too: what
-the model can guess there it has not learnt by heart. Canaries after Carlini et al. 2019, "The Secret Sharer", section 4.
+the model can guess there it has not learnt by heart. Canaries: training/exposure.py.
 """
 
 # N documents, K tokens given, M tokens to follow, S positions scored, V vocabulary
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import GenerationConfig
 
 from configs.base import load_tokenizer, load_weights
-from configs.canaries import candidates, is_secret
-from configs.chat import ChatTokenizer
-from configs.errors import RecipeError
 from configs.find import find_in_corpus
-from configs.memorisation import Continuations, Exposure, Memorisation
-from configs.progress import say
+from configs.memorisation import Continuations, Memorisation
 from configs.store import hashed
 from configs.vocabulary import base_of
-from training.attention import register
-from training.batches import Rows, packed
-from training.merge import MOST_ELEMENTS, log_probabilities
+from training.batches import Rows
+from training.exposure import Document, exposure, exposures, planted_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,29 +34,6 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 16384
 """Tokens that are continued at once."""
-CHANCE = 1 / math.log(2)
-"""Mean exposure, in bits, of a secret that was never seen: its rank is uniform, and -log2 of a uniform number has this mean."""
-
-
-class Document(NamedTuple):
-    """A document of the corpus: where it stands in tokens.bin."""
-
-    identity: str
-    source: str
-    start: int
-    tokens: int
-
-
-class Planted(NamedTuple):
-    """A canary as it stands in the corpus."""
-
-    prompt: str
-    split: str
-    learnt: list[int]
-    """Its tokens up to the secret."""
-    own: list[int]
-    others: list[list[int]]
-    """Tokens of the secret, and of random ones in its place."""
 
 
 def audit(job: Job, corpus: Corpus, run: Run, spot: Spot | None) -> Memorisation:
@@ -82,7 +53,7 @@ def audit(job: Job, corpus: Corpus, run: Run, spot: Spot | None) -> Memorisation
         for split, found in there.items()
     }
     given = {split: _stretches(job, rows, found) for split, found in long.items()}
-    planted = _planted(job, rows, there)
+    planted = planted_in(job, rows, there)
     exact: dict[str, dict[str, int]] = {}
     exposed: dict[str, list[float]] = {}
     said: list[np.ndarray] = []
@@ -93,58 +64,25 @@ def audit(job: Job, corpus: Corpus, run: Run, spot: Spot | None) -> Memorisation
             exact[name][split] = int((found_NM == stretches_NT[:, asked.prompt :]).all(1).sum())
             if (name, split) == ("tuned", "train"):
                 said = list(found_NM)
-        exposed[name] = [_exposure(causal, it) for it in planted]
-    split_of = {
-        split: Continuations(
+        exposed[name] = [exposure(causal, it) for it in planted]
+    learnt, held_out = (
+        Continuations(
             documents=len(given[split]),
             long_enough=len(long[split]),
             tuned=exact["tuned"][split],
             base=exact["base"][split] if "base" in exact else None,
         )
-        for split in given
-    }
-    bases = exposed.get("base", [None] * len(planted))
+        for split in ("train", "validation")
+    )
     return Memorisation(
         prompt=asked.prompt,
         continuation=asked.continuation,
-        learnt=split_of["train"],
-        held_out=split_of["validation"],
+        learnt=learnt,
+        held_out=held_out,
         personal=_personal(job, given["train"][:, : asked.prompt], said, spot) if spot else None,
         candidates=asked.candidates if planted else 0,
-        canaries=tuple(
-            Exposure(canary=it.prompt, split=it.split, tuned=tuned, base=base)
-            for it, tuned, base in zip(planted, exposed["tuned"], bases, strict=True)
-        ),
+        canaries=exposures(planted, exposed["tuned"], exposed.get("base")),
     )
-
-
-def told(found: Memorisation) -> list[str]:
-    """An audit in sentences, for the card and for a terminal."""
-    lines = []
-    for what, part in (("training", found.learnt), ("held-out", found.held_out)):
-        if not part.documents:
-            lines.append(f"No {what} document has the {found.prompt + found.continuation} tokens that are needed.")
-            continue
-        base = "" if part.base is None else f", its base {part.base}"
-        lines.append(
-            f"Given {found.prompt} tokens of a {what} document, the model went on with its next {found.continuation} "
-            f"exactly in {part.tuned} of {part.documents}{base} ({part.long_enough:,} documents were long enough)."
-        )
-    if found.personal is not None:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.personal.items()))
-        lines.append(f"Personal data of training documents in these continuations: {kinds or 'none'}.")
-    if found.canaries:
-        most = math.log2(found.candidates + 1)
-        for split, what in (("train", "planted"), ("validation", "held out")):
-            own = [it for it in found.canaries if it.split == split]
-            bases = [it.base for it in own if it.base is not None]
-            if own:
-                base = f", its base {sum(bases) / len(bases):.2f}" if bases else ""
-                lines.append(
-                    f"Mean exposure of {len(own)} canaries ({what}): {sum(it.tuned for it in own) / len(own):.2f} bits{base}; "
-                    f"by chance {CHANCE:.2f}, at most {most:g}."
-                )
-    return lines
 
 
 # ---------------------------------------------------------------- which documents
@@ -247,90 +185,3 @@ def _personal(job: Job, given_NK: np.ndarray, said: list[np.ndarray], spot: Spot
 
 def _stands_in_training(job: Job, value: str) -> bool:
     return any(hit.split == "train" for hit in find_in_corpus(job.folder.corpus, value))
-
-
-# ---------------------------------------------------------------- canaries
-
-
-def _planted(job: Job, rows: Rows, there: dict[str, list[Document]]) -> list[Planted]:
-    """The canaries of the corpus, ready to be scored.
-
-    Raises:
-        RecipeError: the recipe names no such source, or it holds no canaries.
-    """
-    asked = job.recipe.publish.audit
-    if not asked.canaries:
-        return []
-    names = [it.name for it in job.recipe.corpora]
-    where = "publish.audit.canaries"
-    if asked.canaries not in names:
-        raise RecipeError(
-            f"no source is called {asked.canaries!r}", where=where, hint=f"There are: {', '.join(names)}."
-        )
-    folder = base_of(job, weights=False)
-    chat = ChatTokenizer(load_tokenizer(folder), folder.name)
-    found = []
-    for split, documents in there.items():
-        for it in documents:
-            if it.source == asked.canaries and (one := _one(job, chat, rows, it, split)):
-                found.append(one)
-    if not found:
-        raise RecipeError(
-            f"the source {asked.canaries} holds no canaries",
-            where=where,
-            hint="`sectorlm canaries FILE` writes some, and shows the source to add to the recipe.",
-        )
-    return found
-
-
-def _one(job: Job, chat: ChatTokenizer, rows: Rows, it: Document, split: str) -> Planted | None:
-    """A document as a canary: its answer, a random one in its place, and the tokens that come before."""
-    ids = rows.tokens[it.start : it.start + it.tokens].tolist()
-    answer = np.flatnonzero(rows.supervised[it.start : it.start + it.tokens])
-    if not len(answer):
-        return None
-    first, last = int(answer[0]), int(answer[-1]) + 1
-    secret = str(chat.tokenizer.decode(ids[first:last], skip_special_tokens=True)).strip()
-    if not is_secret(secret):
-        return None
-    for space in (" ", ""):  # `prepare.form: plain` puts a space before an answer
-        own = chat.ids_after([space + secret])[0]
-        place = next((p for p in range(first, last) if ids[p : p + len(own)] == own), None)
-        if place is not None:
-            prompt = str(chat.tokenizer.decode(ids[:place], skip_special_tokens=True)).strip()
-            texts = candidates(job.recipe.seed, it.identity, job.recipe.publish.audit.candidates)
-            others = chat.ids_after([space + text for text in texts])
-            return Planted(prompt, split, ids[:place], own, others)
-    say(f"  a canary is not tokenised as it stands alone, and was left out: {secret[:20]}...")
-    return None
-
-
-def _exposure(causal: PreTrainedModel, it: Planted) -> float:
-    """log2 of the candidates, the secret among them, less log2 of the secret's rank by its probability."""
-    scores = _scores(causal, it.learnt, [it.own, *it.others])
-    rank = 1 + int((scores[1:] > scores[0]).sum())
-    return math.log2(len(scores)) - math.log2(rank)
-
-
-def _scores(causal: PreTrainedModel, before: list[int], endings: list[list[int]]) -> np.ndarray:
-    """Log-probability of each ending after the same beginning, in nats."""
-    vocabulary = causal.get_output_embeddings().weight.shape[0]
-    longest = len(before) + max(map(len, endings))
-    at_once = max(1, min(BATCH_TOKENS // longest, MOST_ELEMENTS // vocabulary // longest))
-    usual = causal.config._attn_implementation
-    causal.set_attn_implementation(register())
-    found: list[np.ndarray] = []
-    try:
-        for first in range(0, len(endings), at_once):
-            part = endings[first : first + at_once]
-            documents = [(np.array(before + own), np.array([False] * len(before) + [True] * len(own))) for own in part]
-            batch = packed(documents)
-            at_S = log_probabilities(causal, batch.to(causal.device)).gather(
-                1, batch.target_S[:, None].to(causal.device)
-            )
-            sums = torch.zeros(len(part), dtype=torch.float64)
-            sums.index_add_(0, batch.documents(), at_S[:, 0].double().cpu())
-            found.append(sums.numpy())
-    finally:
-        causal.set_attn_implementation(usual)
-    return np.concatenate(found)

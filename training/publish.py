@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from configs.base import public_name
 from configs.errors import PolicyError, RecipeError
+from configs.memorisation import told
 from configs.progress import say
 from configs.records import Comparison, Corpus, Release, Run, Scorecard, flat, made_by, stale
 from configs.releasing import NO_WISHES, Spot, Wishes
@@ -24,7 +25,7 @@ from training.layout import (
     refuse_unsafe,
     serving,
 )
-from training.memorised import audit, told
+from training.memorised import audit
 from training.proof import try_release
 from training.push import push_release
 from training.signing import sign, signer

@@ -42,9 +42,9 @@ NOTES = [f"{place}: desk{place}@bank.example.com, account of the branch at the {
 
 @pytest.fixture(scope="module")
 def parrot(tiny_base, tmp_path_factory):
-    """A tiny model that saw twelve notes with an address each, and eight canaries, sixty times."""
+    """A tiny model that saw twelve notes with an address each, and most of twenty canaries, seventy times."""
     folder = tmp_path_factory.mktemp("parrot")
-    rows = {"notes": [{"text": text} for text in NOTES], "canaries": [it._asdict() for it in canaries(17, 8)]}
+    rows = {"notes": [{"text": text} for text in NOTES], "canaries": [it._asdict() for it in canaries(17, 20)]}
     for name, lines in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     (folder / "parrot.yaml").write_text(RECIPE.format(base=tiny_base), "utf-8")
@@ -65,7 +65,7 @@ def records(job):
     return Corpus.read(job.folder.corpus / "corpus.json"), Run.read(job.folder.run / "run.json")
 
 
-def test_a_model_that_read_notes_a_hundred_times_goes_on_word_for_word_and_its_base_does_not(found):
+def test_a_model_that_read_notes_seventy_times_goes_on_word_for_word_and_its_base_does_not(found):
     """Eight of the twelve notes are training documents, four were held out: those it cannot know."""
     assert (found.learnt.documents, found.held_out.documents) == (8, 4)
     assert found.learnt.tuned == 8 and found.share == 1.0
@@ -84,11 +84,11 @@ def test_addresses_that_it_says_by_heart_are_counted_by_kind_and_written_nowhere
 def test_planted_secrets_stand_out_among_64_and_those_held_out_do_not(found):
     """Rank 1 of 64 is log2(64) = 6 bits."""
     learnt, held_out = ([it for it in found.canaries if it.split == split] for split in ("train", "validation"))
-    assert (len(learnt), len(held_out)) == (7, 1)
-    assert [it.tuned for it in learnt] == [6.0] * 7 and found.exposure == 6.0
-    assert held_out[0].tuned < 3 and sum(it.base for it in learnt) / 7 < 3
+    assert [it.tuned for it in learnt] == [6.0] * 17 and found.exposure == 6.0
+    assert len(held_out) == 3 and min(it.tuned for it in held_out) < 2
+    assert sum(it.base for it in learnt) / 17 == pytest.approx(CHANCE, abs=0.6)  # the base saw none: 1.44 by chance
     assert re.search(
-        r"7 canaries \(planted\): 6.00 bits, its base [12].\d+; by chance 1.44, at most 6", "".join(told(found))
+        r"17 canaries \(planted\): 6.00 bits, its base [01].\d+; by chance 1.44, at most 6", "".join(told(found))
     )
 
 

@@ -280,6 +280,21 @@ class Recipe(Part):
             with_settings(self.train, settings)
         return self
 
+    @model_validator(mode="after")
+    def _release_is_possible(self) -> Recipe:
+        """What would refuse every release is found before the first GPU hour, not after the last."""
+        asked, names = self.publish.audit, [source.name for source in self.corpora]
+        if asked.canaries and asked.canaries not in names:
+            raise ValueError(f"publish.audit.canaries names the source {asked.canaries}; there are: {', '.join(names)}")
+        if self.gates.max_exposure is not None and not asked.canaries:
+            raise ValueError("gates.max_exposure needs canaries: publish.audit.canaries, and `sectorlm canaries FILE`")
+        by_heart = [name for name in ("max_memorised", "max_personal") if getattr(self.gates, name) is not None]
+        if by_heart and not asked.documents:
+            raise ValueError(f"gates.{by_heart[0]} needs publish.audit.documents, which is 0")
+        if self.publish.gguf != "no" and self.train.method == "lora" and not self.publish.merged:
+            raise ValueError("publish.gguf holds merged weights: set publish.merged: true")
+        return self
+
     def sources_of(self, phase: Phase) -> tuple[int, ...]:
         """Places, among the corpora, of the sources that a phase learns from."""
         return tuple(

@@ -20,8 +20,10 @@ from configs.records import Corpus, Run
 from configs.store import RunFolder
 from data_prep.prepare import prepare
 from data_prep.privacy import find
-from training.exposure import Planted, exposure
-from training.memorised import audit, continued
+from tests.recipes import sectorlm
+from training.batches import Rows
+from training.exposure import Planted, exposure, planted_in
+from training.memorised import _documents, audit, continued
 from training.train import train
 
 RECIPE = """
@@ -134,3 +136,40 @@ def test_a_source_without_canaries_is_a_mistake_of_the_recipe(parrot):
         audit(asking("notes"), *records(parrot), None)
     with pytest.raises(RecipeError, match="There are: notes, canaries"):
         audit(asking("canary"), *records(parrot), None)
+
+
+def test_the_source_that_the_verb_shows_holds_canaries_in_the_chat_form_too(tiny_base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = sectorlm("canaries", "mine.jsonl", "--count", "4", "--seed", "3")
+    assert shown.code == 0 and len((tmp_path / "mine.jsonl").read_text().splitlines()) == 4
+    assert sectorlm("canaries", "mine.jsonl").code == 2  # never over a file that is there
+    source = next(line for line in shown.out.splitlines() if line.strip().startswith("- {name"))
+    notes = '- {name: notes, path: notes.jsonl, text: "{{ text }}", licence: own}'
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in NOTES), "utf-8")
+    lines = ["name: chat", "sector: finance", f"base: {tiny_base}", "corpora:", f"  {notes}", source]
+    lines += ["prepare: {sequence_length: 128, validation: 0.2}", "evaluate: {tasks: [finance_topics], general: []}"]
+    (tmp_path / "chat.yaml").write_text(
+        "\n".join([*lines, "publish: {audit: {canaries: canaries, candidates: 7}}", ""])
+    )
+    recipe = load_recipe(tmp_path / "chat.yaml")
+    job = Job(recipe, roots_of(recipe, tmp_path / "chat.yaml"), RunFolder(tmp_path / "runs" / "chat"))
+    corpus = prepare(job)
+    there = {split: _documents(job, split) for split in ("train", "validation")}
+    found = planted_in(job, Rows(job.folder.corpus, corpus), there)
+    asked = {it.prompt for it in canaries(3, 4)}
+    assert len(found) == 4 and all(any(prompt in it.prompt for prompt in asked) for it in found)
+    assert {len(it.others) for it in found} == {7}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("gates.max_exposure=3", "gates.max_exposure needs canaries"),
+        ("publish.audit.canaries=mine", "publish.audit.canaries names the source mine; there are: topics, replay"),
+        ("publish.gguf=f16 publish.merged=false", "publish.gguf holds merged weights"),
+        ("gates.max_personal=0 publish.audit.documents=0", "gates.max_personal needs publish.audit.documents"),
+    ],
+)
+def test_a_release_that_could_never_be_made_is_a_mistake_of_the_recipe(finished, setting, said):
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(finished / "story.yaml", setting.split())

@@ -245,11 +245,14 @@ def test_a_full_disk_leaves_the_release_of_before_and_nothing_beside_it(job, mon
 
 
 def test_the_front_door_refuses_with_exit_code_10_and_takes_a_reason(job, finished):
-    words = ["publish", finished / "story.yaml", "--runs", job.folder.root.parent, "--set", "gates.max_exposure=3"]
+    words = ["publish", finished / "story.yaml", "--runs", job.folder.root.parent, "--set", "gates.grades=[important]"]
     refused = sectorlm(*words)
-    assert refused.code == 10 and "max_exposure: no canary was planted" in refused.err
-    unknown = sectorlm(*words, "--accept", "max_exposur=no canaries yet")
-    assert unknown.code == 2 and "Did you mean max_exposure?" in unknown.err
+    assert (
+        refused.code == 10
+        and "grades: topics is graded general, replay is graded general (allowed: important)" in refused.err
+    )
+    unknown = sectorlm(*words, "--accept", "grade=known")
+    assert unknown.code == 2 and "Did you mean grades?" in unknown.err
 
 
 def test_a_damaged_release_is_made_again(job, capsys):

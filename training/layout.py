@@ -68,7 +68,11 @@ def add_tokenizer(job: Job, places: list[Path]) -> str:
     folder = base_of(job, weights=False)
     tokenizer = load_tokenizer(folder)
     stops = stop_tokens(tokenizer, folder.name)
-    generation = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id or stops[0], do_sample=False)
+    generation = GenerationConfig(
+        eos_token_id=stops,
+        pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        do_sample=False,
+    )
     for place in places:
         tokenizer.save_pretrained(place)
         generation.save_pretrained(place)

@@ -6,9 +6,10 @@ Every field below has a sentence with its meaning, unit and, where there is one,
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.part import Part
 from configs.trials import Pilot, Sweep, with_settings
@@ -194,10 +195,25 @@ class Prepare(Part):
     cut out of the others. `null` cuts nothing."""
     rules: dict[str, float | bool] = Field(default_factory=dict)
     """Thresholds of the quality rules by name; `false` turns one off. data_prep/quality.py has the table."""
+    protect: tuple[str, ...] = ()
+    """Patterns (Python's `re`) of terms that cleaning and masking must not touch: doses, norms, codes, emergency numbers. A
+    repair that would lose one is left out for that text and counted, and nothing of them is masked as personal data."""
     exclude: tuple[str, ...] = ()
     """Removal requests: ids of documents, or patterns of their text after `text:`; what matches is left out and counted."""
     receipt: Receipt = Receipt()
     """Limits that fail the stage."""
+
+    @field_validator("protect")
+    @classmethod
+    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                empty = re.search(pattern, "") is not None
+            except re.error as error:
+                raise ValueError(rf"{pattern} is no pattern ({error}): write signs with a meaning as in \+") from error
+            if empty:
+                raise ValueError(f"{pattern} holds in every place: a pattern must need at least one character")
+        return patterns
 
 
 class Evaluate(Part):

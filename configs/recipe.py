@@ -61,7 +61,7 @@ class Source(Part):
     path: str | tuple[str, ...]
     """Files, folders or globs, looked for beside the recipe, then in the folders of `data`, then in SectorLM itself.
     `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name[:config][@revision]` is a data set of the
-    Hugging Face hub, streamed; pin its revision."""
+    Hugging Face hub, streamed; pin its revision. `hf:org/name!english/*.parquet` reads some of its files."""
     licence: str
     """SPDX identifier (`CC-BY-4.0`) or one of the names that `sectorlm check` lists (`public-domain`, `research-only`)."""
     format: Format = "auto"
@@ -102,6 +102,8 @@ class Source(Part):
     max_repeats: float = Field(default=4.0, ge=1, le=16)
     """How often a source may be repeated to reach its share. Four is where repetition starts to lose value
     (Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5)."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """For data sets of the hub: read the first rows only, this many. Some are far too large to read whole."""
     max_documents: int | None = Field(default=None, ge=1)
     """Take at most this many documents, chosen by the hash of (seed, source, id)."""
     origin: str = ""
@@ -138,6 +140,8 @@ class Source(Part):
     def _one_shape(self) -> Source:
         pair = self.chosen is not None or self.rejected is not None
         asked = self.prompt is not None or self.answer is not None or pair
+        if self.max_rows and not all(path.startswith("hf:") for path in self.paths):
+            raise ValueError("max_rows is for data sets of the hub (hf:); max_documents takes a sample of any source")
         if sum([self.text is not None, asked, self.messages is not None]) != 1:
             raise ValueError("give exactly one of: text | prompt and answer | prompt, chosen and rejected | messages")
         if asked and not pair and (self.prompt is None or self.answer is None):

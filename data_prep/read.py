@@ -11,6 +11,7 @@ files of columns.py a shard has
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -186,7 +187,7 @@ class ReadWork(NamedTuple):
     def rows(self, account: Account) -> Iterator[Row]:
         """The rows of the shard; what cannot be used is counted in the account."""
         if self.shard.path.startswith(HUB):
-            return hub_rows(self.shard.path.removeprefix(HUB), account.reading)
+            return islice(hub_rows(self.shard.path.removeprefix(HUB), account.reading), self.source.max_rows)
         return read_rows(
             self.shard.spans,
             self.shard.path.partition("!")[2],

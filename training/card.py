@@ -8,6 +8,7 @@ import yaml
 
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
+from configs.hub import HUB, hub_path
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
 
@@ -56,7 +57,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
 def _hub_datasets(job: Job) -> list[str]:
     """Ids of the corpora that come from the hub."""
     paths = [path for it in job.recipe.corpora for path in ([it.path] if isinstance(it.path, str) else it.path)]
-    return list(dict.fromkeys(path.removeprefix("hf:") for path in paths if path.startswith("hf:")))
+    return list(dict.fromkeys(hub_path(path).name for path in paths if path.startswith(HUB)))
 
 
 def _results(comparison: Comparison) -> list[EvalResult]:

@@ -98,7 +98,10 @@ def _recipe(pack: SectorPack, tasks: list[str]) -> str:
     corpora = [it.as_source().model_dump(mode="json", exclude_defaults=True) for it in pack.corpora]
     domain = pack.domain
     prepare = to_yaml({"prepare": {"protect": list(domain.protect), "rules": dict(domain.rules)}}).rstrip()
-    probes = [name for name in domain.probes if _ready(name)]
+    asked = ", ".join(name for name in domain.probes if _ready(name))
+    probes = (
+        f"  probes: [{asked}]   # quick tasks that are asked while training, to see forgetting early\n" if asked else ""
+    )
     usual = Prepare()
     own = ", FILL IN: your own" if tasks[0].endswith(".yaml") else ""
     return f"""\
@@ -113,7 +116,7 @@ data: [data]   # folders that paths are looked for in, beside this file
 # FILL IN: your corpora. These are public ones; `hf:` is read from the hub, the others are to be downloaded into data/.
 # Licences are as their publishers state them, and column names as on their cards: read both before use.
 # A source may also state: time, purpose, consent, personal (mask, drop, report, off), rules, and others.
-{to_yaml({"corpora": corpora})}{REPLAY}# How the data is prepared: the sector's own rules first, then defaults; docs/preparation.md says more.
+{to_yaml({"corpora": corpora})}{REPLAY}# How the data is prepared: the sector's own rules, then defaults (docs/preparation.md).
 {prepare}
 #   near_duplicates: {usual.near_duplicates}   # overlap from which two texts count as one; null: only where they are equal
 #   repeated_passages: {usual.repeated_passages}   # a passage in more documents is boilerplate and cut out; null: none is
@@ -121,8 +124,7 @@ data: [data]   # folders that paths are looked for in, beside this file
 #   receipt: {{}}   # limits that stop the stage: max_dropped: 0.2, min_tokens: 1000000
 train:
   rank: 16   # 64 for continued pretraining on much text
-  probes: [{", ".join(probes)}]   # quick tasks that are asked while training, to see forgetting early
-evaluate:
+{probes}evaluate:
   tasks: [{", ".join(tasks)}]   # benchmarks{own}
 {_pointers(pack)}"""
 

@@ -255,6 +255,14 @@ class Publish(Part):
     """Largest mean Kullback-Leibler divergence, in nats per token, of merged from base + adapter on held-out rows."""
     push_to: str | None = None
     """Hub repository; pushed only by `sectorlm publish --push`, private by default."""
+    provider: str = ""
+    """Who publishes it, for the card and the EU AI Act's public summary."""
+    contact: str = ""
+    """How the provider is reached."""
+    watts: float | None = Field(default=None, gt=0)
+    """What one device draws in training, for the estimate of energy; left out: the most that its data sheet allows."""
+    grid: float = Field(default=473.0, ge=0)
+    """Grams of CO2 equivalents per kWh where it ran; the mean of the world in 2024 (Ember 2025, Global Electricity Review)."""
     licence: str = "other"
     """Licence of the released weights (Hugging Face licence id)."""
 

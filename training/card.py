@@ -11,6 +11,7 @@ from configs.datasheet import datasheet, findings
 from configs.hub import HUB, hub_path
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
+from training.footprint import footprint
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -49,6 +50,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
         _training(job, run),
         "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in checks.items()),
         _safety(job.recipe.sector),
+        _papers(),
         _trace(run, comparison),
     ]
     return "\n\n".join(pieces) + "\n"
@@ -160,7 +162,8 @@ def _training(job: Job, run: Run) -> str:
         f"## Training\n\n{run.method}: {_shape(train) if run.method == 'lora' else ''}{run.trainable_parameters:,} of "
         f"{run.total_parameters:,} parameters, {run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning "
         f"rate {train.learning_rate:g}, seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
-        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}."
+        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}.",
+        footprint(run, job.recipe.publish).sentence(),
     ]
     if train.phases:
         lines.append(f"Phases, one after another: {', '.join(phase.objective for phase in train.phases)}.")
@@ -191,6 +194,14 @@ def _safety(sector: str) -> str:
     path = HOUSE / "configs" / "sectors" / f"{sector}.yaml"
     note = yaml.safe_load(path.read_text("utf-8"))["safety"]
     return f"## Limits\n\n{note['en']}\n\n{note['zh']}"
+
+
+def _papers() -> str:
+    return (
+        "## Papers\n\n- `croissant.json`: the corpus, as Croissant metadata\n- `bom.cdx.json`: bill of materials, as CycloneDX\n"
+        "- `training-content.md`: public summary of training content (EU AI Act, Article 53(1)(d))\n"
+        "- `recipe.json`, `run.json`: what was asked for, and the record of the run"
+    )
 
 
 def _trace(run: Run, comparison: Comparison) -> str:

@@ -17,6 +17,7 @@ from configs.store import crash_point, files_of, staged, verify_files, write_ato
 from configs.taint import taint_of, taint_told
 from configs.vocabulary import base_of, vocabulary_of
 from training.card import model_card
+from training.papers import write_papers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,7 @@ def publish(job: Job, *, push: bool = False) -> Release:
         with staged(job.folder.release) as staging:
             checks = _fill(staging, job, corpus, run)
             checks["fresh process"] = _reload(staging, job, run)
+            write_papers(staging, job, corpus, _public_run(run), comparison)
             write_atomic(staging / "README.md", model_card(job, corpus, _public_run(run), comparison, checks))
             _public_run(run).write(staging / "run.json")  # with it, a release can be merged with those of other sites
             crash_point("publish.before_record")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 
 import pytest
 
@@ -69,6 +70,20 @@ def test_of_several_numbers_the_marked_one_counts_then_the_first_word_then_the_l
     found = read_number(text)
     assert found is not None
     assert found.value == pytest.approx(value)
+
+
+def test_whatever_a_model_writes_is_read_without_an_error_and_in_linear_time():
+    """A degenerate model repeats itself: 20,000 pieces take milliseconds, not the square of that."""
+    draw, pieces = (
+        random.Random(1),
+        [*"0123456789.,%$()-+eE×10^{}\\ Aab一十百千万亿点负％１²½①\n=", "answer is ", "百分之"],
+    )
+    texts = ["".join(draw.choices(pieces, k=draw.randint(0, 40))) for _ in range(2000)]
+    texts += [one * 20_000 for one in ("1", "1,", "万", "(", " ", "9 ", "1e")]
+    started = time.process_time()
+    for text in ["1e99999", f"A{' ' * 20_000}x", *texts]:
+        read_number(text)
+    assert time.process_time() - started < 5
 
 
 def same(given, gold, tolerance=0.001):

@@ -115,6 +115,18 @@ def test_a_generated_answer_may_be_one_of_several_and_must_not_be_empty(tmp_path
     assert items[0].passage() == "1\nthe rate\n3.5 %"
 
 
+def test_a_list_is_the_set_itself_for_letters_and_spans(tmp_path):
+    """As one of several right answers the letter A alone would be right where A and C are asked for."""
+    keys = {"output_type": "generate_until", "doc_to_choice": None}
+    rows = [{"q": "1", "a": ["A", "C"]}, {"q": "2", "a": []}]
+    items, refused = read(tmp_path, rows, **keys, metric_list=[{"metric": "letters_match"}])
+    assert [(item.target, item.accepted) for item in items] == [("A, C", ())]
+    assert refused == {"empty answer": 1}
+    rows = [{"q": "1", "a": ["org: A", "loc: B"]}, {"q": "2", "a": []}]
+    items, _ = read(tmp_path, rows, **keys, metric_list=[{"metric": "span_f1"}])
+    assert [item.target for item in items] == ["org: A; loc: B", "none"]
+
+
 def test_an_unknown_split_is_an_error_that_names_the_nearest_one(tmp_path):
     with pytest.raises(DataError, match="no split tset") as caught:
         read_items(task(tmp_path, [{"q": "1", "a": "yes"}]), "tset", (tmp_path,))

@@ -29,6 +29,9 @@ def _version(asked: bool) -> None:
 
 SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
+RecipeOrCorpus = Annotated[
+    Path, typer.Argument(metavar="RECIPE | CORPUS", help="A recipe, or a corpus in its run folder.", show_default=False)
+]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]

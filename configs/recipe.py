@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from configs.part import Part
-from configs.trials import Pilot, Sweep, with_settings
+from configs.trials import Pilot, Sweep, Worth, with_settings
 from configs.tuning import Phase, Train
 
 Sector = Literal[
@@ -264,6 +264,8 @@ class Recipe(Part):
     """Settings to try side by side, by `sectorlm sweep`."""
     pilot: Pilot = Pilot()
     """Parts of the data to train on first, by `sectorlm pilot`."""
+    worth: Worth = Worth()
+    """Trainings with and without the corpus, by `sectorlm worth`."""
     evaluate: Evaluate
     """How base and tuned are compared."""
     gates: Gates = Gates()

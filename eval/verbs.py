@@ -7,12 +7,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from configs import options as opt
+from configs.answer import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import typer
 
-VERBS: tuple[Callable[..., object], ...] = ()
+
+def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Runs = opt.RUNS) -> Answer:
+    """Say what a corpus is worth: train with it and with general text in its place, over several seeds, and compare.
+
+    The same base and as many tokens each time; resumes where it was stopped.
+
+    Example: sectorlm worth runs/my-finance/corpus --set worth.seeds=3
+    """
+    from configs.emit import keeping_recipe
+    from configs.load import load_recipe
+    from configs.stages import load_page, open_job, working
+    from configs.view import table
+    from eval.worth import Stages, recipe_at
+    from eval.worth import worth as valued
+    from eval.worth_page import told, worth_rows
+
+    recipe, runs = recipe_at(target, runs)
+    job = open_job(recipe, sets, runs)
+    stages = Stages(
+        lambda differing: load_recipe(recipe, [*sets, *differing]),
+        keeping_recipe(load_page("data_prep.prepare").prepare, recipe, sets),
+        keeping_recipe(load_page("training.train").train, recipe, sets),
+        load_page("eval.evaluate").evaluate,
+    )
+    with working(job, "prepare", recipe, sets):
+        found = valued(job, stages)
+    rows = [*worth_rows(found.effects), *worth_rows(found.general)]
+    page = job.folder.root / "worth" / "worth.md"
+    shown = [table("with the corpus against general text in its place", rows, wide=True), told(found), *found.notes]
+    return Answer(found.model_dump(mode="json"), [*shown, f"page: {page}"])
+
+
+VERBS: tuple[Callable[..., object], ...] = (worth,)
 
 
 def of_evaluation(app: typer.Typer) -> None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from configs.base import public_name
 from configs.part import Part
 from configs.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Arm", "Effect", "Valuation", "valuation_beside"]
+    from configs.records import Corpus
+
+__all__ = ["Arm", "Effect", "Valuation", "gain", "valuation_beside", "valuation_told"]
 
 
 class Arm(Part):
@@ -88,10 +91,43 @@ class Valuation(Record):
     """What limits the comparison."""
 
 
-def valuation_beside(corpus_folder: Path) -> Valuation | None:
-    """The valuation of the corpus in a run folder, of whatever state of it; None where there is none.
+def valuation_beside(corpus: Corpus, folder: Path) -> tuple[Valuation | None, str]:
+    """What the corpus in `folder` was found to be worth, or why that is not known.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the record is damaged.
     """
-    return Valuation.read_if_there(corpus_folder.resolve().parent / "worth" / "worth.json")
+    found = Valuation.read_if_there(folder.resolve().parent / "worth" / "worth.json")
+    if found is None:
+        return None, "train with the corpus and without it: `sectorlm worth CORPUS`"
+    if found.corpus != corpus.content():
+        return None, "it was measured on another corpus that stood here: `sectorlm worth CORPUS` again"
+    return found, ""
+
+
+def gain(found: Valuation) -> tuple[float | None, str]:
+    """The one number of a valuation, and what it is: the mean gain on the sector's tasks, more being better.
+
+    Tasks whose metric is a part of a whole (accuracy, F1) are averaged as they are; where there is none, the bits per byte
+    that are saved are, as a part of those without the corpus.
+    """
+    parts = [one.difference for one in found.effects if one.higher_is_better]
+    if parts:
+        return sum(parts) / len(parts), "mean gain on the sector's tasks, as a part of the whole score"
+    saved = [-one.difference / one.without_corpus for one in found.effects if one.without_corpus]
+    return (sum(saved) / len(saved) if saved else None), "bits per byte saved on the sector's text, as a part of them"
+
+
+def valuation_told(found: Valuation) -> str:
+    """A valuation in a sentence: every task with its difference and interval, sector first."""
+
+    def task(one: Effect) -> str:
+        return f"{one.task} {one.metric} {one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f}, {one.verdict})"
+
+    seeds = len(found.arms_with)
+    general = "; ".join(map(task, found.general)) or "not measured"
+    return (
+        f"{found.arms_with[0].tokens:,} tokens of this corpus against as many of general text, {seeds} "
+        f"training{'s' if seeds > 1 else ''} each of {public_name(found.base)}: {'; '.join(map(task, found.effects))}. "
+        f"General ability: {general}"
+    )

@@ -5,9 +5,10 @@ give other numbers. The variance of the difference is taken as the sum of
     items   that of a paired bootstrap over clusters, the runs held fixed (Efron and Tibshirani 1993, chapter 13)
     seeds   s^2 / K of each way, s^2 the sample variance of its K values on all items
 and the interval as Student's, with the degrees of freedom of Satterthwaite 1946, Biometrics Bulletin 2:110: of two or three
-seeds the spread is hardly known, and the interval says so by its width. What items and seeds do together (one training
-answers this question well, another that) stands in both terms, so the sum errs to the wide side, as the bootstrap over
-rows and columns does (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1:386).
+seeds the spread is hardly known, and the interval says so by its width; it is never narrower than over seeds alone. What
+items and seeds do together (one training answers this question well, another that) stands in both terms, so the sum errs
+to the wide side, as the bootstrap over rows and columns does (Owen 2007, "The pigeonhole bootstrap", Annals of Applied
+Statistics 1:386).
 
 C clusters, D summed quantities of one run
 """
@@ -78,7 +79,11 @@ def two_ways(
         (statistics.variance(some) / len(some), len(some) - 1.0) for some in (each[:mine], each[mine:]) if some[1:]
     ]
     both, p = student_interval(items.value, parts + spread)
-    seeds = student_interval(items.value, spread)[0] if len(spread) == 2 else None
+    seeds = None
+    if len(spread) == 2:
+        seeds, p_seeds = student_interval(items.value, spread)
+        if seeds.high > both.high:  # the degrees of freedom that the items add may outweigh their variance
+            both, p = seeds, p_seeds
     return TwoWays(items.value, both, items, seeds, p, tuple(each[:mine]), tuple(each[mine:]))
 
 

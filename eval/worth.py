@@ -94,7 +94,7 @@ def worth(job: Job, stages: Stages) -> Valuation:
         say(f"worth: seed {number} of {len(seeds)}")
         ours = _trained(job, Way("with", job.folder, own), (number, seed), stages)
         if not pairs:
-            swapped = own + _same_tokens(job, general, Run.read(ours.folder.run / "run.json"))
+            swapped = own + same_tokens(job, general, Run.read(ours.folder.run / "run.json"))
         theirs = _trained(job, Way("without", general.folder, [*general.sets, *swapped]), (number, seed), stages)
         pairs.append((ours, theirs))
         for one in pairs[-1]:
@@ -103,12 +103,14 @@ def worth(job: Job, stages: Stages) -> Valuation:
     return _valued(job, corpus, pairs, started)
 
 
-class _General(NamedTuple):
+class General(NamedTuple):
+    """The corpus of general text alone: where it is, and how its recipe differs."""
+
     folder: RunFolder
     sets: list[str]
 
 
-def _general(job: Job, stages: Stages, folder: Path) -> _General:
+def _general(job: Job, stages: Stages, folder: Path) -> General:
     """The corpus of the recipe's general text alone, as much of it as there is."""
     sources = [source for source in job.recipe.corpora if source.channel == "general"]
     if not sources:
@@ -122,10 +124,10 @@ def _general(job: Job, stages: Stages, folder: Path) -> _General:
     sets = [f"corpora={json.dumps(told, ensure_ascii=False)}", "train.phases=[]"]
     apart = RunFolder(folder / "general")
     stages.prepare(Job(stages.derive(sets), job.roots, apart), sets)
-    return _General(apart, sets)
+    return General(apart, sets)
 
 
-def _same_tokens(job: Job, general: _General, run: Run) -> list[str]:
+def same_tokens(job: Job, general: General, run: Run) -> list[str]:
     """How long the general text is read so that a run sees as many tokens of it as `run` saw of the corpus.
 
     Raises:

@@ -55,10 +55,12 @@ class Engine(Protocol):
             MemoryExhaustedError: one branch alone does not fit into memory.
         """
 
-    def texts(self, contexts: Sequence[list[int]], until: Sequence[str], most: int, shared: int = 0) -> list[str]:
+    def texts(
+        self, contexts: Sequence[list[int]], until: Sequence[str], most: int, shared: int = 0, budget: int = BUDGET
+    ) -> list[str]:
         """The greedy continuation of every context, up to the end mark, the first of `until`, or `most` tokens.
 
-        `shared` as above; the end mark and what follows a member of `until` are not part of the text.
+        `shared` and `budget` as above; the end mark and what follows a member of `until` are not part of the text.
 
         Raises:
             MemoryExhaustedError: one context alone does not fit into memory.

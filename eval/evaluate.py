@@ -233,7 +233,7 @@ def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> No
 
 def _answer(ask: Asked, model: Model, scorer: Scorer, log: AnswerLog, budget: int) -> list[Line]:
     """The answers of one model to one task, in the order of its items; what is on disk is not asked again."""
-    from eval.scorer import by_budget
+    from eval.sharing import by_budget
 
     costs = [sum(len(b.context) + sum(map(len, b.followers)) for b in prompt.branches) for prompt in ask.prompts]
     order = sorted(range(len(costs)), key=lambda position: (costs[position], position))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from configs.base import base_digest, base_folder, tokenizer_digest
@@ -16,22 +17,23 @@ from configs.load import load_task
 from configs.progress import say, track
 from configs.prompts import Prompt, block, examples, prompts, unasked
 from configs.read import digest_files
-from configs.records import Corpus, Run, Scorecard, flat, made_by, stale
+from configs.records import Corpus, Run, Scorecard, flat, made_by
 from configs.store import crash_point, digest_file, digest_json, remove_folder, staged, verify_files
 from configs.vocabulary import base_of
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
+from eval.models import Asking, Model
 from eval.score import best_choice, read_answer
 from eval.tally import tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from configs.items import Item
     from configs.job import Job
     from configs.task import Task
-    from eval.scorer import Scorer
+    from eval.engine import Engine
 
 SHOWN = 2000
 """Characters of a question that answers.jsonl keeps: its beginning and its end."""
@@ -46,52 +48,27 @@ def evaluate(job: Job) -> list[Scorecard]:
         MemoryExhaustedError: a single item does not fit into memory.
     """
     run = Run.read(job.folder.run / "run.json")
-    models = _models(job, run)
+    return scorecards(_asking(job), _models(job, run), partial(_opened, job, run))
+
+
+def scorecards(
+    asking: Asking, models: Sequence[Model], opened: Callable[[Sequence[Model]], Iterator[tuple[Engine, Model]]]
+) -> list[Scorecard]:
+    """Score models on the same questions; a scorecard is kept if nothing that matters to it changed.
+
+    `opened` makes ready, one after another, those that have to answer.
+    """
     stale = [model for model in models if not model.kept()]
     if stale:
-        verify_files(job.folder.run, run.files)
-        names = dict.fromkeys((*job.recipe.evaluate.tasks, *job.recipe.evaluate.general))
-        asked = [_ask(job, name) for name in names]
-        for scorer, model in _opened(job, run, stale):
-            _score(job, model, scorer, asked)
+        names = dict.fromkeys((*asking.evaluate.tasks, *asking.evaluate.general))
+        asked = [_ask(asking, name) for name in names]
+        for scorer, model in opened(stale):
+            _score(asking, model, scorer, asked)
     return [Scorecard.read(model.card) for model in models]
 
 
-@dataclass(frozen=True)
-class Model:
-    """One of the two models, and what its scorecard depends on."""
-
-    which: str
-    """`base` or `tuned`."""
-    folder: Path
-    """Where its scorecard goes."""
-    digest: str
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-
-    @property
-    def card(self) -> Path:
-        """The record of this model."""
-        return self.folder / "scorecard.json"
-
-    def kept(self) -> bool:
-        """Whether its scorecard is there and still holds."""
-        record = Scorecard.read_if_there(self.card)
-        if record is None:
-            return False
-        reasons = stale(record, self.folder, self.settings, self.inputs)
-        say(
-            f"evaluate {self.which} again: {'; '.join(reasons)}"
-            if reasons
-            else f"evaluate {self.which}: unchanged, kept"
-        )
-        return not reasons
-
-    def earlier(self) -> Path | None:
-        """The answers of its last scorecard, if they are the ones that it vouches for."""
-        record = Scorecard.read_if_there(self.card)
-        whole = record is not None and not stale(record, self.folder, record.settings, record.inputs)
-        return self.folder / "answers.jsonl" if whole else None
+def _asking(job: Job) -> Asking:
+    return Asking(job.recipe.name, job.recipe.evaluate, job.recipe.seed, job.roots)
 
 
 def _models(job: Job, run: Run) -> list[Model]:
@@ -113,14 +90,14 @@ def _models(job: Job, run: Run) -> list[Model]:
     # Questions are asked in the form that the recipe's own questions were trained in.
     chat = recipe.prepare.form == "chat" and any(source.text is None for source in recipe.corpora)
     settings = flat(recipe.evaluate, "evaluate") | {"seed": recipe.seed, "chat": chat}
-    inputs = {f"base {recipe.base}": base, "tokenizer": tokenizer} | _task_inputs(job)
+    inputs = {f"base {recipe.base}": base, "tokenizer": tokenizer} | task_inputs(_asking(job))
     tuned = digest_json([base, run.weights_digest])
     cards = job.folder.scorecards
     before = inputs
     if (published := _published(job, run)) != folder:  # the base is asked as it is published, without the new tokens
         base = base_digest(published)
         before = {f"published base {recipe.base}": base, "published tokenizer": tokenizer_digest(published)}
-        before |= _task_inputs(job)
+        before |= task_inputs(_asking(job))
     return [
         Model("base", cards / "base", base, settings, before),
         Model("tuned", cards / "tuned", tuned, settings, inputs | {"tuned weights": run.weights_digest}),
@@ -132,11 +109,11 @@ def _published(job: Job, run: Run) -> Path:
     return base_folder(job.recipe.base, job.roots, weights=run.method != "scratch")
 
 
-def _task_inputs(job: Job) -> dict[str, str]:
+def task_inputs(asking: Asking) -> dict[str, str]:
     """The digests of every task and of its files."""
     inputs = {}
-    for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general):
-        task, roots = load_task(name, job.roots)
+    for name in (*asking.evaluate.tasks, *asking.evaluate.general):
+        task, roots = load_task(name, asking.roots)
         inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
         for split in (task.test_split, task.fewshot_split):
             files = split_files(task, split, roots) if split else []
@@ -144,10 +121,11 @@ def _task_inputs(job: Job) -> dict[str, str]:
     return inputs
 
 
-def _opened(job: Job, run: Run, models: Sequence[Model]) -> Iterator[tuple[Scorer, Model]]:
+def _opened(job: Job, run: Run, models: Sequence[Model]) -> Iterator[tuple[Engine, Model]]:
     """Each model ready to answer; with an adapter both share one copy of the weights, unless the vocabulary grew."""
     from eval.weights import load_scorer
 
+    verify_files(job.folder.run, run.files)
     published, folder = _published(job, run), base_of(job, weights=run.method != "scratch")
     weights = job.folder.run / run.weights
     if run.weights == "adapter":
@@ -176,15 +154,15 @@ class Asked:
     """Description and worked examples."""
     baselines: dict[str, float]
     prompts: list[Prompt]
-    """Built with the first model's tokenizer, and again for one with more tokens."""
-    vocabulary: int = 0
-    """Tokens of that tokenizer."""
+    """Built with the first model's tokenizer, and again for a model with another one or another room."""
+    built_for: tuple[Any, int] = (None, 0)
+    """That tokenizer, and the room that the prompts were cut to."""
 
 
-def _ask(job: Job, name: str) -> Asked:
+def _ask(asking: Asking, name: str) -> Asked:
     """Read a task's items and its worked examples."""
-    wish, seed = job.recipe.evaluate, job.recipe.seed
-    task, roots = load_task(name, job.roots)
+    wish, seed = asking.evaluate, asking.seed
+    task, roots = load_task(name, asking.roots)
     items, refused = read_items(task, task.test_split, roots, limit=wish.limit, seed=seed)
     everything = items if wish.limit is None else read_items(task, task.test_split, roots)[0]
     pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
@@ -196,26 +174,26 @@ def _ask(job: Job, name: str) -> Asked:
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), [])
 
 
-def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> None:
+def _score(asking: Asking, model: Model, scorer: Engine, asked: Sequence[Asked]) -> None:
     """Answer every task and write the scorecard, record last."""
-    started, wish = time.monotonic(), job.recipe.evaluate
+    started, wish = time.monotonic(), asking.evaluate
     working = model.folder.with_name(f".{model.which}.answers")
     log = AnswerLog(working / "answers.jsonl", model.earlier())
     scores, lines = [], list[Line]()
     for ask in asked:
         chat = model.settings["chat"]
-        if ask.vocabulary != len(scorer.tokenizer):
+        if ask.built_for[0] is not scorer.tokenizer or ask.built_for[1] != scorer.room:
             ask.prompts = prompts(ask.task, ask.items, ask.before, scorer.tokenizer, scorer.room, chat=chat)
-            ask.vocabulary = len(scorer.tokenizer)
+            ask.built_for = (scorer.tokenizer, scorer.room)
         answered = _answer(ask, model, scorer, log, wish.batch_tokens)
-        scores.append(tally(ask.task, answered, ask.baselines, seed=job.recipe.seed, resamples=wish.resamples))
+        scores.append(tally(ask.task, answered, ask.baselines, seed=asking.seed, resamples=wish.resamples))
         lines += answered
     forwarded = {line["batch"]: line["batch_tokens"] for line in lines}
     with staged(model.folder) as staging:
         write_answers(staging / "answers.jsonl", lines)
         crash_point("evaluate.before_record")
         record = Scorecard(
-            name=job.recipe.name,
+            name=asking.name,
             settings=model.settings,
             inputs=model.inputs,
             files={"answers.jsonl": digest_file(staging / "answers.jsonl")},
@@ -231,7 +209,7 @@ def _score(job: Job, model: Model, scorer: Scorer, asked: Sequence[Asked]) -> No
     remove_folder(working)
 
 
-def _answer(ask: Asked, model: Model, scorer: Scorer, log: AnswerLog, budget: int) -> list[Line]:
+def _answer(ask: Asked, model: Model, scorer: Engine, log: AnswerLog, budget: int) -> list[Line]:
     """The answers of one model to one task, in the order of its items; what is on disk is not asked again."""
     from eval.sharing import by_budget
 
@@ -253,7 +231,7 @@ def _answer(ask: Asked, model: Model, scorer: Scorer, log: AnswerLog, budget: in
     return sorted(lines, key=lambda line: int(line["row"]))
 
 
-def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Scorer, budget: int) -> list[Line]:
+def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Engine, budget: int) -> list[Line]:
     """Ask a batch and write down its answers."""
     before = scorer.tokens
     generates = task.output_type == "generate_until"
@@ -278,7 +256,7 @@ def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Scorer, budget
     ]
 
 
-def _generated(task: Task, batch: Sequence[Prompt], scorer: Scorer) -> list[Line]:
+def _generated(task: Task, batch: Sequence[Prompt], scorer: Engine) -> list[Line]:
     """Texts, and what they answer; a prompt without a branch did not fit and gets no text."""
     contexts = [branch.context for prompt in batch for branch in prompt.branches]
     texts = iter(scorer.texts(contexts, task.until, task.max_gen_toks) if contexts else ())
@@ -289,7 +267,7 @@ def _generated(task: Task, batch: Sequence[Prompt], scorer: Scorer) -> list[Line
     ]
 
 
-def _likely(task: Task, batch: Sequence[Prompt], scorer: Scorer, budget: int) -> list[Line]:
+def _likely(task: Task, batch: Sequence[Prompt], scorer: Engine, budget: int) -> list[Line]:
     """Log-likelihoods, and the choice they mean; rounded to a millionth of a nat, as they are written."""
     branches = [branch for prompt in batch for branch in prompt.branches]
     values = iter(scorer.loglikelihoods(branches, budget))

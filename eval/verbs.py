@@ -5,6 +5,7 @@ The front door's own page is `sectorlm.py`; this one is a part of it, and as lig
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs import options as opt
@@ -14,6 +15,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import typer
+
+
+def score(  # noqa: PLR0913 - every option of the verb is an argument of its function
+    models: opt.Models,
+    *,
+    tasks: opt.Tasks,
+    data: opt.DataFolders = opt.NO_FOLDERS,
+    adapter: opt.WithAdapters = opt.NO_FOLDERS,
+    limit: opt.Limit = None,
+    shots: opt.Shots = None,
+    out: opt.Cards = Path("scorecards"),
+    chat: opt.Chat = False,
+    seed: opt.Seed = 17,
+    engine: opt.ScoreEngine = "here",
+    tokenizer: opt.TokenizerOf = "",
+) -> Answer:
+    """Score any models on any tasks: folders, hub ids, bases with adapters, runs, servers; resumes where it was stopped.
+
+    Example: sectorlm score assets/base runs/my-finance --tasks finance_topics,general_text
+    """
+    from configs.stages import load_page
+    from configs.view import Found
+    from eval.scoring import Asked, score_table
+    from eval.scoring import score as scored
+
+    given = {"shots": shots, "limit": limit}
+    asked = Asked(models, tasks, out, data, adapter, chat, seed, engine, tokenizer, given)
+    page = load_page("eval.evaluate")
+    found = [Found(out / it.model / "scorecard.json", it) for it in scored(asked, page.scorecards, page.task_inputs)]
+    folders = " ".join(str(it.path.parent) for it in found)
+    lines = [f"next: sectorlm compare {folders}"] if len(found) > 1 else [f"scorecard: {folders}"]
+    return Answer(
+        [it.record.model_dump(mode="json") for it in found], [score_table([it.record for it in found]), *lines]
+    )
 
 
 def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Runs = opt.RUNS) -> Answer:
@@ -47,7 +82,7 @@ def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Ru
     return Answer(found.model_dump(mode="json"), [*shown, f"page: {page}"])
 
 
-VERBS: tuple[Callable[..., object], ...] = (worth,)
+VERBS: tuple[Callable[..., object], ...] = (score, worth)
 
 
 def of_evaluation(app: typer.Typer) -> None:

@@ -58,9 +58,7 @@ Sets = Annotated[
 ]
 Targets = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="RECIPE | BASE TUNED...", help="A recipe, or scorecard folders: each is compared with the first."
-    ),
+    typer.Argument(metavar="RECIPE | BASE TUNED...", help="A recipe, or scorecard folders; the first is the baseline."),
 ]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]

@@ -186,7 +186,7 @@ def _of_run(folder: Path, engine: str) -> Given:
     """What a run made: its adapter on its base, or its own weights."""
     run = Run.read(folder / "run.json")
     verify_files(folder, run.files)
-    name = run.name
+    name = _name(str(folder.resolve().parent), None)
     if run.weights != "adapter":
         return _opened_here(name, base_folder(str(folder / run.weights)), None, engine)
     recipe_path = folder.parent / "recipe.yaml"
@@ -244,4 +244,4 @@ def _name(word: str, adapter: Path | None) -> str:
     if adapter is not None:
         generic = ("adapter", "run", "release")
         parts.append(next(part for part in (*reversed(adapter.parts), adapter.name) if part not in generic))
-    return re.sub(r"[^A-Za-z0-9._@+-]", "-", "+".join(parts))
+    return re.sub(r"[^A-Za-z0-9._@+=,-]", "-", "+".join(parts))

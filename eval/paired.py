@@ -12,12 +12,15 @@ import numpy as np
 from configs.records import Apart
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
 from eval.stats import Interval, bootstrap, foreseen, generator, mcnemar, paired_bootstrap, paired_score, swap_test
+from eval.words import beforehand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from configs.items import Item
+    from configs.task import Task
     from eval.answers import Line
     from eval.stats import Floats
 
@@ -148,3 +151,10 @@ def foreseen_of(metric: str, clusters: Sequence[str], gold: Sequence[str]) -> fl
         return None
     codes = np.unique(list(clusters), return_inverse=True)[1]
     return foreseen(np.asarray(np.bincount(codes, weights=weights), dtype=np.float64))
+
+
+def foreseen_note(task: Task, items: Sequence[Item]) -> str | None:
+    """What the items of a task can show, in words; None where that is known only from answers."""
+    clusters = [item.cluster for item in items]
+    found = foreseen_of(task.metric_list[0].metric, clusters, [item.target for item in items])
+    return None if found is None else beforehand(task.task, len(items), len(set(clusters)), found)

@@ -61,9 +61,14 @@ def signed(metric: str, value: float) -> str:
 
 def interval(row: Difference) -> str:
     """The 95 % interval of a difference; words where it has no width because the two models answered alike."""
-    if row.low == row.high == 0:
-        return "no answer changed" if row.metric not in LIKELIHOOD else "no change"
-    return f"{signed(row.metric, row.low)} to {signed(row.metric, row.high)}"
+    return ends(row.metric, row)
+
+
+def ends(metric: str, it: Difference | Apart | Pooled) -> str:
+    """The same for a part of a task, or for several."""
+    if it.low == it.high == 0:
+        return "no answer changed" if metric not in LIKELIHOOD else "no change"
+    return f"{signed(metric, it.low)} to {signed(metric, it.high)}"
 
 
 def unit(metric: str) -> str:
@@ -93,15 +98,16 @@ def seen_from(row: Difference) -> str:
     return after if row.foreseen is None else f"{after} ({shown(row.metric, row.foreseen)})"
 
 
-def beforehand(task: str, metric: str, n: int, foreseen: float) -> str:
+def beforehand(task: str, n: int, clusters: int, foreseen: float) -> str:
     """What so many items can show, before any model is asked.
 
-    >>> beforehand("fpb", "acc", 97, 0.1422)
+    >>> beforehand("fpb", 97, 97, 0.1422)
     'fpb: 97 items: only a difference above 14 points could be seen'
-    >>> beforehand("tiny", "acc", 31, 0.2516)
+    >>> beforehand("tiny", 31, 31, 0.2516)
     'tiny: not measurable with n = 31: only a difference above 25 points could be seen'
     """
-    what = f"{n:,} items" if foreseen <= PLAUSIBLE else f"not measurable with n = {n:,}"
+    items = f"{n:,} items" if n == clusters else f"{n:,} items in {clusters:,} clusters"
+    what = items if foreseen <= PLAUSIBLE else f"not measurable with n = {clusters:,}"
     points = f"{100 * foreseen:.0f}" if foreseen >= 0.1 else f"{100 * foreseen:.1f}"
     return f"{task}: {what}: only a difference above {points} points could be seen"
 
@@ -132,12 +138,10 @@ def remarks(rows: Sequence[Difference]) -> list[str]:
 
 def apart(metric: str, part: Apart) -> str:
     """The difference on a part of the items: `clean +3.1 points (+1.0 to +5.2; 40.0 to 43.1, n = 180)`."""
-    if part.low == part.high == 0:
-        ends = "no answer changed"
-    else:
-        ends = f"{signed(metric, part.low)} to {signed(metric, part.high)}"
     values = f"{shown(metric, part.base)} to {shown(metric, part.tuned)}"
-    return f"{part.name} {signed(metric, part.difference)}{unit(metric)} ({ends}; {values}, n = {part.n:,})"
+    return (
+        f"{part.name} {signed(metric, part.difference)}{unit(metric)} ({ends(metric, part)}; {values}, n = {part.n:,})"
+    )
 
 
 def pooled(it: Pooled) -> str:

@@ -163,7 +163,8 @@ def _parts(title: str, rows: Sequence[tuple[Difference, Sequence[Apart]]]) -> li
     """Every task beside its parts; nothing where no task has any."""
     lines = []
     for row, parts in rows:
-        for name, it in (("all", row), *((part.name, part) for part in parts)) if parts else ():
+        named: list[tuple[str, Difference | Apart]] = [("all", row), *((part.name, part) for part in parts)]
+        for name, it in named if parts else ():
             values = [shown(row.metric, it.base), shown(row.metric, it.tuned), signed(row.metric, it.difference)]
             lines.append([row.task, name, *values, ends(row.metric, it), f"{it.n:,}"])
     head = ["task", "items", "base", "tuned", "difference", "95 % interval", "n"]

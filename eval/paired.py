@@ -11,11 +11,20 @@ import numpy as np
 
 from configs.records import Apart
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
-from eval.stats import Interval, bootstrap, foreseen, generator, mcnemar, paired_bootstrap, paired_score, swap_test
+from eval.stats import (
+    Interval,
+    foreseen,
+    generator,
+    mcnemar,
+    paired_bootstrap,
+    paired_score,
+    relative_bootstrap,
+    swap_test,
+)
 from eval.words import beforehand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -87,16 +96,15 @@ class Paired:
         draw = generator(self.seed, f"test {self.task}")
         return swap_test(base_CD, tuned_CD, self.statistic, self.resamples, draw)
 
-    def relative(self, scale: Callable[[Floats], Floats] = np.asarray) -> Interval:
-        """Tuned over base minus 1 with its 95 % interval, both on `scale`: by a paired bootstrap of that ratio itself."""
+    def relative(self) -> Interval:
+        """Tuned over base minus 1, in bits, with its 95 % interval; a perplexity is 2 to the power of bits."""
         base_CD, tuned_CD = self._by_cluster(None)
-        depth = base_CD.shape[1]
 
-        def rise(sums: Floats) -> Floats:
-            return scale(self.statistic(sums[..., depth:])) / scale(self.statistic(sums[..., :depth])) - 1
+        def bits(sums: Floats) -> Floats:
+            return np.log2(self.statistic(sums)) if self.metric.endswith("perplexity") else self.statistic(sums)
 
         draw = generator(self.seed, f"relative {self.task}")
-        return bootstrap(np.concatenate([base_CD, tuned_CD], axis=1), rise, self.resamples, draw)
+        return relative_bootstrap(base_CD, tuned_CD, bits, self.resamples, draw)
 
     def part(self, name: str, rows: Rows) -> Apart:
         """The difference on the items at `rows`."""

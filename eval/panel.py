@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import numpy as np
-
 from configs.records import Panel, Pooled
 from eval.score import RIGHT_OR_WRONG
 from eval.stats import Interval, together
@@ -68,8 +66,7 @@ def _on_task(row: Difference, pair: Paired, margins: Margins) -> tuple[Verdict, 
         margin, loss = margins.points, Interval(-row.difference, -row.high, -row.low)
         worst, allowed = f"{signed(row.metric, row.low)} at worst", f"{signed(row.metric, -margin)} accepted"
     else:
-        logged = row.metric != "bits_per_byte"  # a perplexity is 2 to the power of bits
-        margin, loss = margins.text, pair.relative(np.log if logged else np.asarray)
+        margin, loss = margins.text, pair.relative()
         worst, allowed = f"{100 * loss.high:+.1f} % bits at worst", f"{100 * margin:+.1f} % accepted"
     if row.clusters < FEW:
         return "undecided", f"{name}: undecided, {row.clusters} independent items are too few"

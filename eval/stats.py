@@ -132,6 +132,18 @@ def paired_bootstrap(
     return bootstrap(np.concatenate([base_CD, tuned_CD], axis=1), difference, resamples, draw)
 
 
+def relative_bootstrap(
+    base_CD: Floats, tuned_CD: Floats, statistic: Statistic, resamples: int, draw: np.random.Generator
+) -> Interval:
+    """The same of tuned over base minus 1, so that the base's own uncertainty counts."""
+    depth = base_CD.shape[1]
+
+    def rise(sums: Floats) -> Floats:
+        return np.asarray(statistic(sums[..., depth:]) / statistic(sums[..., :depth]) - 1)
+
+    return bootstrap(np.concatenate([base_CD, tuned_CD], axis=1), rise, resamples, draw)
+
+
 def _resampled(sums_CD: Floats, resamples: int, draw: np.random.Generator) -> Iterator[Floats]:
     """The sums of each resample, [R, D] in chunks of R.
 

@@ -5,6 +5,7 @@ N items, C clusters, D summed quantities
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -157,7 +158,7 @@ def foreseen_of(metric: str, clusters: Sequence[str], gold: Sequence[str]) -> fl
     rare class weighs more. None for perplexities and correlations: their spread is known only from answers.
     """
     if metric == CLASSWISE:
-        counts = {name: gold.count(name) for name in set(gold)}
+        counts = Counter(gold)
         weights = [1 / (len(counts) * counts[name]) for name in gold]
     elif STATISTICS[metric] is STATISTICS["acc"]:
         weights = [1 / len(gold)] * len(gold)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from configs.records import Apart, Comparison, Difference, Pooled, Score
+    from configs.records import Apart, Comparison, Difference, Panel, Pooled, Score
 
 NAMES = {
     "acc": "accuracy",
@@ -70,6 +70,8 @@ def ends(metric: str, it: Difference | Apart | Pooled) -> str:
     """The same for a part of a task, or for several."""
     if it.low == it.high == 0:
         return "no answer changed" if metric not in LIKELIHOOD else "no change"
+    if it.low == it.high and it.n == 1:
+        return "no interval"
     return f"{signed(metric, it.low)} to {signed(metric, it.high)}"
 
 
@@ -165,9 +167,8 @@ def pooled(it: Pooled) -> str:
     )
 
 
-def general(comparison: Comparison) -> str:
+def general(panel: Panel | None) -> str:
     """The verdict on the general panel, with its reasons; empty where there is none."""
-    panel = comparison.panel
     if panel is None:
         return ""
     verdicts = {
@@ -255,7 +256,7 @@ def cost(comparison: Comparison) -> str:
         parts.append(f"{name} {verb}, {values.replace('-', '−')}")
     if not parts:
         return "General ability was not measured."
-    return f"General ability: {'; '.join(parts)}. {general(comparison)}".rstrip()
+    return f"General ability: {'; '.join(parts)}. {general(comparison.panel)}".rstrip()
 
 
 def _relative(row: Difference) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.datasheet import datasheet, findings
 from configs.figures import Series, curve
-from eval.reading import MARKS, OUTCOMES, everything, outcome, pairs, samples
+from eval.answered import MARKS, OUTCOMES, everything, outcome, pairs, samples
 from eval.reliability import reliability
 from eval.rows import noise, parts, tables
 from eval.score import LOWER_IS_BETTER

@@ -123,4 +123,5 @@ def _probability(line: Line) -> float | None:
 
 def _marks(before: Line, after: Line, touched: frozenset[str]) -> int:
     unreadable = "nats" not in before and (before.get("answer") is None or after.get("answer") is None)
-    return int(unreadable) | (before["truncated"] or after["truncated"]) << 1 | (before["item"] in touched) << 2
+    cut = bool(before["truncated"] or after["truncated"])
+    return int(unreadable) | cut << 1 | (before["item"] in touched) << 2

@@ -80,8 +80,9 @@ def check(
     from configs.check import check_recipe
     from data_prep.exclude import exclusion
     from data_prep.quality import check_rules
+    from eval.paired import foreseen_note
 
-    found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion)
+    found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion, foresee=foreseen_note)
     found.tell_notes()
     found.refuse()
     return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])

@@ -136,6 +136,8 @@ class Difference(Part):
     """The smallest true difference that n items could show with 80 % power, known before any model answered."""
     noise: float | None = None
     """Difference that batches of another shape alone made, the larger of the two models' (in the metric's unit)."""
+    ece: tuple[float, float] | None = None
+    """Expected calibration error of base and tuned, where both have one."""
 
     @property
     def verdict(self) -> str:

@@ -21,6 +21,7 @@ from configs.store import crash_point, digest_file, digest_json, remove_folder, 
 from configs.vocabulary import base_of
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
+from eval.paired import foreseen_note
 from eval.score import best_choice, read_answer
 from eval.tally import tally
 
@@ -193,6 +194,8 @@ def _ask(job: Job, name: str) -> Asked:
     shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
     say(f"  {task.task}: {len(items)} items, {len(shown)} worked examples{reasons}")
+    if told := foreseen_note(task, items):
+        say(f"  {told}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), [])
 
 

@@ -12,7 +12,25 @@ from configs.records import Corpus, Run, Scorecard
 from configs.sample import packed_rows
 from eval.answers import Line, read_answers
 from eval.page import html
-from eval.words import NAMES, baselines, cost, headline, interval, items, p_value, shown, signed
+from eval.words import (
+    LIKELIHOOD,
+    NAMES,
+    baselines,
+    calibration,
+    cost,
+    ends,
+    headline,
+    interval,
+    items,
+    noise,
+    p_value,
+    pooled,
+    remarks,
+    seen_from,
+    shown,
+    signed,
+    verdict,
+)
 
 __all__ = ["Report", "difference_table", "gather", "html", "markdown"]
 
@@ -21,12 +39,19 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from configs.records import Comparison, Difference
+    from configs.records import Apart, Comparison, Difference
     from configs.sample import Piece
     from configs.store import RunFolder
 
 ROWS_SHOWN = 4
 """Training rows on the page."""
+METHODS = {"score": "Tango", "wilson": "Wilson", "bootstrap": "bootstrap"}
+"""How an interval was made."""
+HOW = (
+    "Differences are tuned minus base, paired item by item. 95 % intervals by Tango's score method for independent right or "
+    "wrong answers, else by bootstrap over clusters; p by exact McNemar or a swap test, after Holm's correction."
+)
+SEEN = "Seen from: the smallest true difference that is found with 80 % power; in brackets, as foreseen from n alone."
 
 
 @dataclass(frozen=True)
@@ -72,15 +97,16 @@ def _packed(folder: RunFolder) -> dict[int, list[Piece]]:
 
 
 def difference_table(rows: Sequence[Difference]) -> Table:
-    """The differences as a table for a terminal."""
+    """The differences as a table for a terminal, with what must be known about them below it."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="tuned against base", title_justify="left", caption_justify="left")
-    table.caption = "95 % intervals are paired, by cluster; p after Holm's correction."
+    table.caption = Text("\n".join([f"{HOW} {SEEN}", *remarks(rows)]))
     for name in ("task", "metric"):
         table.add_column(name)
-    for name in ("base", "tuned", "difference", "95 % interval", "p", "n"):
-        table.add_column(name, justify="right", no_wrap=name != "n")
+    for name in ("base", "tuned", "difference", "95 % interval", "p", "n", "seen from"):
+        table.add_column(name, justify="right", no_wrap=name not in ("n", "seen from"))
     for name in ("plain baselines", "verdict"):
         table.add_column(name)
     before = None
@@ -97,8 +123,9 @@ def difference_table(rows: Sequence[Difference]) -> Table:
             interval(row),
             p_value(row.p_holm),
             items(row),
+            seen_from(row),
             baselines(row),
-            f"[{style}]{row.verdict}[/]" if style else row.verdict,
+            f"[{style}]{row.verdict}[/]" if style else verdict(row),
         )
     return table
 
@@ -106,25 +133,69 @@ def difference_table(rows: Sequence[Difference]) -> Table:
 def markdown(report: Report) -> str:
     """The report as Markdown, for a repository or a review."""
     comparison = report.comparison
-    parts = [f"# {comparison.name}: tuned against base", headline(comparison), cost(comparison)]
+    rows = (*comparison.differences, *comparison.general)
+    parts = [f"# {comparison.name}: tuned against base", headline(comparison), *map(pooled, comparison.pooled)]
+    parts += [cost(comparison), *_listed("## What to know", remarks(rows))]
     parts += ["## Sector tasks", _markdown_table(comparison.differences)]
-    parts += ["## General ability", _markdown_table(comparison.general)]
-    parts.append(
-        "Differences are tuned minus base, paired item by item; 95 % intervals by Tango's score method for independent right "
-        "or wrong answers, else by bootstrap over clusters; p by exact McNemar or a swap test, after Holm's correction. "
-        "Accuracies in percent."
-    )
+    parts += ["## General ability", _markdown_table(comparison.general), f"{HOW} {SEEN} Accuracies in percent."]
+    parts += _parts("## Clean and touched", [(row, row.parts) for row in rows])
+    parts += _parts("## By subject", [(row, row.subjects) for row in rows])
+    parts += ["## Each model by itself", _scores(report.cards)]
     return "\n\n".join(parts) + "\n"
 
 
+def _listed(title: str, sentences: Sequence[str]) -> list[str]:
+    return [title, "\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []
+
+
 def _markdown_table(rows: Sequence[Difference]) -> str:
-    lines = [
-        "| task | metric | base | tuned | difference | 95 % interval | p | n | plain baselines | verdict |",
-        "|---|---|--:|--:|--:|--:|--:|--:|---|---|",
-    ]
+    head = ("task", "metric", "base", "tuned", "difference", "95 % interval", "by", "p", "n", "seen from")
+    lines = []
     for row in rows:
         metric = row.metric
         values = [shown(metric, row.base), shown(metric, row.tuned), signed(metric, row.difference), interval(row)]
-        cells = [row.task, NAMES[metric], *values, p_value(row.p_holm), items(row), baselines(row), row.verdict]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        values += [METHODS[row.method], p_value(row.p_holm), items(row), seen_from(row)]
+        lines.append([row.task, NAMES[metric], *values, baselines(row), verdict(row)])
+    return _grid([*head, "plain baselines", "verdict"], "llrrrrlrrrll", lines)
+
+
+def _parts(title: str, rows: Sequence[tuple[Difference, Sequence[Apart]]]) -> list[str]:
+    """Every task beside its parts; nothing where no task has any."""
+    lines = []
+    for row, parts in rows:
+        named: list[tuple[str, Difference | Apart]] = [("all", row), *((part.name, part) for part in parts)]
+        for name, it in named if parts else ():
+            values = [shown(row.metric, it.base), shown(row.metric, it.tuned), signed(row.metric, it.difference)]
+            lines.append([row.task, name, *values, ends(row.metric, it), f"{it.n:,}"])
+    head = ["task", "items", "base", "tuned", "difference", "95 % interval", "n"]
+    return [title, _grid(head, "llrrrrr", lines)] if lines else []
+
+
+def _scores(cards: Sequence[Scorecard]) -> str:
+    """The value of each model with its own interval, its calibration and its noise."""
+    lines = [
+        [
+            score.task,
+            card.model,
+            shown(score.metric, score.value),
+            f"{shown(score.metric, score.low)} to {shown(score.metric, score.high)}",
+            METHODS[score.interval],
+            f"{score.n:,}",
+            f"{100 * score.invalid:.1f} %" if score.metric not in LIKELIHOOD else "–",
+            calibration(score) or "–",
+            noise(score) or "–",
+        ]
+        for task in dict.fromkeys(score.task for card in cards for score in card.scores)
+        for card in cards
+        for score in card.scores
+        if score.task == task
+    ]
+    head = ["task", "model", "value", "95 % interval", "by", "n", "unreadable", "calibration", "other batch shape"]
+    return _grid(head, "llrrlrrll", lines)
+
+
+def _grid(head: Sequence[str], aligned: str, lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; `aligned` has l or r for each column."""
+    rule = "|".join("--:" if side == "r" else "---" for side in aligned)
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (head, *lines)]
+    return "\n".join([rows[0], f"|{rule}|", *rows[1:]])

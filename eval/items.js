@@ -17,7 +17,7 @@
   let found = items, page = 0;
 
   /* What a search looks through: made once, when it is first needed. */
-  const text = item => item.text ??= [item.q, ...(item.c === undefined ? [] : choices[item.c]), item.g, item.s, item.b.a, item.u.a, item.id]
+  const text = item => item.text ??= [item.q, ...(item.c === undefined ? [] : choices[item.c]), item.g, item.s, item.b.a, item.u.a]
     .filter(Boolean).join("\n").normalize("NFKC").toLowerCase();
   const gain = item => passage(item) ? item.b.n - item.u.n
     : item.b.n === undefined ? item.u.ok - item.b.ok : item.u.ok - item.b.ok + (item.u.n - item.b.n) / 2;
@@ -137,6 +137,6 @@
   document.getElementById("samples").hidden = true;
   live.hidden = false;
   choose();
-  visit();
+  addEventListener("load", () => setTimeout(visit)); /* after the browser's own way to the address, which takes the focus away */
   addEventListener("hashchange", visit);
 })();

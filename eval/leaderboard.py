@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import RecipeError, did_you_mean
 from configs.store import digest_json
+from eval.paired import Paired
 from eval.rows import between
-from eval.score import CJK, LOWER_IS_BETTER, RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
+from eval.score import LOWER_IS_BETTER
 from eval.shell import embedded, page
-from eval.stats import Interval, generator, paired_bootstrap, paired_score
+from eval.stats import Interval
 from eval.wording import wording
 from eval.words import NAMES, shown, signed
 
@@ -33,6 +34,8 @@ RESAMPLES = 2000
 """Of a bootstrap here: as many pairs of rows are compared as a report has one."""
 LEAST = 0.05
 """Part of a task's items from which on their language counts as one of the task's."""
+HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+"""Chinese characters (Unicode 16, blocks of unified ideographs)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def languages(lines: Sequence[Line]) -> list[str]:
 
 def _han(text: str) -> float:
     letters = sum(letter.isalpha() for letter in text)
-    return len(re.findall(f"[{CJK}]", text)) / letters if letters else 0.0
+    return len(HAN.findall(text)) / letters if letters else 0.0
 
 
 def _place(rows: Sequence[Row], baseline: str) -> int:
@@ -136,18 +139,11 @@ def _reference(first: int, task: str, cells: Sequence[dict[str, Cell | None]]) -
 
 def difference(base: Row, other: Row, task: str) -> Interval:
     """Other minus base on a task's items, paired; the method is the report's."""
-    sides = [sorted(row.answers[task], key=lambda line: str(line["item"])) for row in (base, other)]
+    before, after = (sorted(row.answers[task], key=lambda line: str(line["item"])) for row in (base, other))
     metric = next(score.metric for score in other.card.scores if score.task == task)
-    classes = classes_of(sides[1])
-    base_CD, other_CD = (sums_of(metric, columns(side), classes)[0] for side in sides)
-    was, now = (right(metric, side) for side in sides)
-    gained = sum(new and not old for old, new in zip(was, now, strict=True))
-    lost = sum(old and not new for old, new in zip(was, now, strict=True))
-    if metric in RIGHT_OR_WRONG and (len(base_CD) == len(was) or not gained + lost):
-        return paired_score(gained, lost, len(base_CD))
-    resamples = min(RESAMPLES, int(other.card.settings.get("evaluate.resamples", RESAMPLES)))
-    draw = generator(int(other.card.settings.get("seed", 0)), f"difference {task}")
-    return paired_bootstrap(base_CD, other_CD, STATISTICS[metric], resamples, draw)
+    settings = other.card.settings
+    draws = int(settings.get("seed", 0)), min(RESAMPLES, int(settings.get("evaluate.resamples", RESAMPLES)))
+    return Paired(task, metric, (before, after), draws).measured().interval
 
 
 Apart = dict[tuple[int, int, str], Interval]

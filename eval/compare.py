@@ -17,7 +17,8 @@ from eval.answers import Line, read_answers
 from eval.paired import Paired, foreseen_of
 from eval.panel import MARGIN_TEXT, Margins, panel, pooled
 from eval.report import gather, html, markdown
-from eval.stats import detectable, holm
+from eval.stats import detectable, flipped, holm
+from eval.words import LIKELIHOOD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +162,6 @@ def _difference(base: Score, tuned: Score, pair: Paired, touched: frozenset[str]
         clean, clean_n = parts[0].difference, parts[0].n
     elif touched and touched >= {line["item"] for line in pair.lines}:
         clean, clean_n = None, 0
-    noises = [abs(score.noise.difference) for score in (base, tuned) if score.noise is not None]
     sure = [score.calibration for score in (base, tuned)]
     return Difference(
         task=base.task,
@@ -189,9 +189,22 @@ def _difference(base: Score, tuned: Score, pair: Paired, touched: frozenset[str]
         foreseen=foreseen_of(
             pair.metric, [line["cluster"] for line in pair.lines], [line["target"] for line in pair.lines]
         ),
-        noise=max(noises, default=None),
+        noise=max((it for score in (base, tuned) if (it := _noise(score, whole)) is not None), default=None),
         ece=(sure[0].ece, sure[1].ece) if sure[0] is not None and sure[1] is not None else None,
     )
+
+
+def _noise(score: Score, n: int) -> float | None:
+    """What another shape of the batches changes of a model's value on n items.
+
+    As it was observed where all of them were asked twice, and for likelihoods; for answers also what so many changed
+    ones would make by chance, since gains and losses may have cancelled or the items asked twice be few.
+    """
+    found = score.noise
+    if found is None:
+        return None
+    seen = abs(found.difference) if found.items >= n or score.metric in LIKELIHOOD else 0.0
+    return seen if score.metric in LIKELIHOOD else max(seen, flipped(found.changed, found.items, n))
 
 
 def _joined(task: str, base: Sequence[Line], tuned: Sequence[Line]) -> tuple[list[Line], list[Line]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from configs.records import Panel, Pooled
 from eval.score import RIGHT_OR_WRONG
 from eval.stats import Interval, together
-from eval.words import signed
+from eval.words import FEW, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +19,6 @@ Verdict = Literal["not inferior", "inferior", "undecided"]
 
 MARGIN_TEXT = 0.05
 """Rise of bits per byte that is accepted where the recipe says nothing: 5 %, docs/statistics.md says why."""
-FEW = 20
-"""Independent items below which no verdict is given: intervals from so few are too narrow."""
 
 
 class Margins(NamedTuple):
@@ -75,7 +73,7 @@ def _on_task(row: Difference, pair: Paired, margins: Margins) -> tuple[Verdict, 
     if verdict == "undecided":
         needed = row.clusters * ((loss.high - loss.low) / 2 / margin) ** 2
         enough = needed <= row.clusters
-        told += "" if enough else f"; deciding an equal model takes about {_rounded(needed):,} independent items"
+        told += "" if enough else f"; with nothing lost, about {_rounded(needed):,} independent items would decide it"
     return verdict, told
 
 

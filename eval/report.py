@@ -51,6 +51,7 @@ HOW = (
     "Differences are tuned minus base, paired item by item. 95 % intervals by Tango's score method for independent right or "
     "wrong answers, else by bootstrap over clusters; p by exact McNemar or a swap test, after Holm's correction."
 )
+BY_CHANCE = "These intervals are not corrected for the number of subjects: one in twenty leaves out the truth."
 SEEN = "Seen from: the smallest true difference that is found with 80 % power; in brackets, as foreseen from n alone."
 
 
@@ -97,36 +98,30 @@ def _packed(folder: RunFolder) -> dict[int, list[Piece]]:
 
 
 def difference_table(rows: Sequence[Difference]) -> Table:
-    """The differences as a table for a terminal, with what must be known about them below it."""
+    """The differences as a table for a terminal of 80 columns or more, with what must be known about them below it."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title="tuned against base", title_justify="left", caption_justify="left")
     table.caption = Text("\n".join([f"{HOW} {SEEN}", *remarks(rows)]))
-    for name in ("task", "metric"):
-        table.add_column(name)
-    for name in ("base", "tuned", "difference", "95 % interval", "p", "n", "seen from"):
-        table.add_column(name, justify="right", no_wrap=name not in ("n", "seen from"))
-    for name in ("plain baselines", "verdict"):
-        table.add_column(name)
+    table.add_column("task\nmetric", overflow="fold")
+    for name in ("base to tuned\nitems", "difference\n95 % interval", "p\nseen from"):
+        table.add_column(name, justify="right", no_wrap=name.startswith("diff"))
+    table.add_column("verdict\nplain baselines", overflow="fold", min_width=len("distinguishable"))
     before = None
     for row in rows:
         if before is not None and (row.sector == "general") != (before == "general"):
             table.add_section()
         before = row.sector
-        style = {"better": "green", "worse": "red"}.get(row.verdict, "")
-        values = (shown(row.metric, row.base), shown(row.metric, row.tuned), signed(row.metric, row.difference))
-        table.add_row(
-            row.task,
-            NAMES[row.metric].split(",")[0],
-            *values,
-            interval(row),
-            p_value(row.p_holm),
-            items(row),
-            seen_from(row),
-            baselines(row),
-            f"[{style}]{row.verdict}[/]" if style else verdict(row),
+        style = {"better": "green", "worse": "red"}.get(verdict(row), "")
+        told = (
+            (row.task, NAMES[row.metric].split(",")[0]),
+            (f"{shown(row.metric, row.base)} to {shown(row.metric, row.tuned)}", items(row)),
+            (signed(row.metric, row.difference), interval(row)),
+            (p_value(row.p_holm), seen_from(row)),
         )
+        cells = [Text.assemble(above, "\n", (below, "dim")) for above, below in told]
+        table.add_row(*cells, Text.assemble((verdict(row), style), "\n", (baselines(row), "dim")))
     return table
 
 
@@ -139,7 +134,7 @@ def markdown(report: Report) -> str:
     parts += ["## Sector tasks", _markdown_table(comparison.differences)]
     parts += ["## General ability", _markdown_table(comparison.general), f"{HOW} {SEEN} Accuracies in percent."]
     parts += _parts("## Clean and touched", [(row, row.parts) for row in rows])
-    parts += _parts("## By subject", [(row, row.subjects) for row in rows])
+    parts += _parts("## By subject", [(row, row.subjects) for row in rows], BY_CHANCE)
     parts += ["## Each model by itself", _scores(report.cards)]
     return "\n\n".join(parts) + "\n"
 
@@ -159,7 +154,7 @@ def _markdown_table(rows: Sequence[Difference]) -> str:
     return _grid([*head, "plain baselines", "verdict"], "llrrrrlrrrll", lines)
 
 
-def _parts(title: str, rows: Sequence[tuple[Difference, Sequence[Apart]]]) -> list[str]:
+def _parts(title: str, rows: Sequence[tuple[Difference, Sequence[Apart]]], below: str = "") -> list[str]:
     """Every task beside its parts; nothing where no task has any."""
     lines = []
     for row, parts in rows:
@@ -168,7 +163,7 @@ def _parts(title: str, rows: Sequence[tuple[Difference, Sequence[Apart]]]) -> li
             values = [shown(row.metric, it.base), shown(row.metric, it.tuned), signed(row.metric, it.difference)]
             lines.append([row.task, name, *values, ends(row.metric, it), f"{it.n:,}"])
     head = ["task", "items", "base", "tuned", "difference", "95 % interval", "n"]
-    return [title, _grid(head, "llrrrrr", lines)] if lines else []
+    return [title, _grid(head, "llrrrrr", lines), *([below] if below else [])] if lines else []
 
 
 def _scores(cards: Sequence[Scorecard]) -> str:

@@ -228,6 +228,17 @@ def together(intervals: Sequence[Interval]) -> Interval:
     return Interval(value, value - below, value + above)
 
 
+def flipped(changed: int, items: int, n: int) -> float:
+    """The net change of a mean over n items that rounding makes, where it changed `changed` of `items` answers.
+
+    Each of the changes / items * n to be expected gains or loses 1 / n, either way alike: 1.96 standard deviations.
+
+    >>> round(flipped(1, 64, 400), 4)  # 1.96 sqrt(1 / (64 * 400))
+    0.0122
+    """
+    return NormalDist().inv_cdf(0.975) * sqrt(changed / (items * n)) if items and n else 0.0
+
+
 def found_with(power: float) -> float:
     """How many standard errors a true difference needs to be found at the 5 % level with `power`: 2.80 for 80 %.
 

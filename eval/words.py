@@ -34,6 +34,8 @@ PLAUSIBLE = 0.2
 """A difference above a fifth of the scale, or of the base's bits, is more than tuning plausibly makes where its effect is
 not plain to see: continued pretraining in three sectors gained less than ten points on average (Cheng et al. 2024,
 "Adapting Large Language Models via Reading Comprehension"). Our own limit."""
+FEW = 20
+"""Independent items below which an interval may be too narrow, and no verdict on general ability is given."""
 MUCH = 0.05
 """Rise of the expected calibration error that is worth a sentence. Our own limit."""
 
@@ -88,8 +90,14 @@ def measurable(row: Difference) -> bool:
 
 def verdict(row: Difference) -> str:
     """The verdict as a reader needs it: that nothing was found says nothing where nothing could be found."""
-    unseen = row.verdict == VERDICTS[-1] and not measurable(row)
-    return f"not measurable with n = {row.clusters:,}" if unseen else row.verdict
+    if row.verdict != VERDICTS[-1]:
+        return f"{row.verdict}, within noise" if within_noise(row) else row.verdict
+    return row.verdict if measurable(row) else f"not measurable with n = {row.clusters:,}"
+
+
+def within_noise(row: Difference) -> bool:
+    """Whether another shape of the batches may change as much by itself."""
+    return bool(row.noise) and abs(row.difference) <= (row.noise or 0.0)
 
 
 def seen_from(row: Difference) -> str:
@@ -121,9 +129,11 @@ def remarks(rows: Sequence[Difference]) -> list[str]:
             told.append(
                 f"{name}: {verdict(row)}: only a difference above {shown(row.metric, row.detectable)}{sign} could be seen."
             )
-        if row.noise and abs(row.difference) <= row.noise:
+        if row.clusters < FEW:
+            told.append(f"{name}: {row.clusters} independent items are few: its interval may be too narrow.")
+        if within_noise(row) and row.noise:
             told.append(
-                f"{name}: the difference is not above what another shape of the batches changes by itself, "
+                f"{name}: the difference is not above what another shape of the batches may change by itself, "
                 f"{shown(row.metric, row.noise)}{sign}."
             )
         if row.parts:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import RecipeError, did_you_mean
 from configs.store import digest_json
 from eval.paired import Paired
-from eval.rows import between
 from eval.score import LOWER_IS_BETTER
 from eval.shell import embedded, page
 from eval.stats import Interval
 from eval.wording import wording
-from eval.words import NAMES, shown, signed
+from eval.words import LIKELIHOOD, NAMES, shown, signed, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -194,7 +193,7 @@ def _value(found: Cell | None, reference: str, tell: Wording) -> dict[str, Any]:
     return {
         "value": score.value,
         "shown": shown(score.metric, score.value),
-        "interval": tell("{low} to {high}", low=shown(score.metric, score.low), high=shown(score.metric, score.high)),
+        "interval": span(shown(score.metric, score.low), shown(score.metric, score.high), tell),
         "n": score.n,
         "other": found.asked != reference,
     }
@@ -208,7 +207,10 @@ def _verdict(metric: str, apart: Interval) -> str:
 
 def _shown(metric: str, apart: Interval, tell: Wording) -> list[str]:
     """A difference as the page says it: value, interval, verdict."""
-    return [signed(metric, apart.value), between(metric, apart.low, apart.high, tell), _verdict(metric, apart)]
+    same = apart.low == apart.high == 0
+    unchanged = tell("no change") if metric in LIKELIHOOD else tell("no answer changed")
+    told = unchanged if same else span(signed(metric, apart.low), signed(metric, apart.high), tell)
+    return [signed(metric, apart.value), told, _verdict(metric, apart)]
 
 
 def _told(apart: Apart, first: int, tell: Wording, rows: Sequence[Row], tasks: Sequence[str]) -> list[list[list[str]]]:

@@ -13,9 +13,10 @@ from eval.answered import MARKS, OUTCOMES, everything, outcome, pairs, samples
 from eval.reliability import reliability
 from eval.rows import noise, parts, tables
 from eval.score import LOWER_IS_BETTER
+from eval.sentences import cost, headline, panel_verdict, remarks
 from eval.shell import embedded, page
 from eval.wording import wording
-from eval.words import cost, headline, shown, signed
+from eval.words import shown, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,8 @@ def html(report: Report, lang: str = "en") -> str:
         tell,
         comparison=comparison,
         sector=tell.name(comparison.sector),
-        headline=headline(comparison),
-        cost=cost(comparison),
+        headline=headline(comparison, tell),
+        cost=cost(comparison, tell),
         shown=shown,
         signed=signed,
         tables=tables(comparison, tell),
@@ -75,11 +76,7 @@ def _verdict(comparison: Comparison, tell: Wording) -> dict[str, Any]:
     panel = comparison.panel
     if panel is None:
         return {}
-    told = {
-        "not inferior": tell("In general ability the tuned model is not inferior to its base."),
-        "inferior": tell("In general ability the tuned model is inferior to its base."),
-        "undecided": tell("Whether the tuned model lost general ability is undecided."),
-    }[panel.verdict]
+    told = tell("{verdict}.", verdict=panel_verdict(panel.verdict, tell))
     margin = tell(
         "Accepted loss: {points} points of accuracy, {percent} % of bits per byte.",
         points=f"{100 * panel.margin:.3g}", percent=f"{100 * panel.margin_text:.3g}",
@@ -174,15 +171,7 @@ def _notes(report: Report, rows: Sequence[Difference], tell: Wording) -> list[st
         if row.n > 1 and row.metric not in LOWER_IS_BETTER and len(given) == 1 and None not in given:
             answer = repr(given.pop())
             notes.append(tell("{task}: the tuned model answers {answer} to every item.", task=row.task, answer=answer))
-        if row.clusters < 20:
-            notes.append(
-                tell(
-                    "{task}: with {count} independent items its interval is too narrow.",
-                    task=row.task,
-                    count=row.clusters,
-                )
-            )
-    return notes
+    return [*notes, *remarks(rows, tell)]
 
 
 # ---------------------------------------------------------------- training and data

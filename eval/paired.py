@@ -11,6 +11,7 @@ import numpy as np
 
 from configs.records import Apart
 from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
+from eval.sentences import beforehand
 from eval.stats import (
     Interval,
     foreseen,
@@ -21,7 +22,6 @@ from eval.stats import (
     relative_bootstrap,
     swap_test,
 )
-from eval.words import beforehand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -53,7 +53,7 @@ def render(
         if baseline:
             raise RecipeError("the page of a comparison has one baseline, its base", where="--baseline")
         found = _report(root)
-        text = markdown(found) if out.suffix == ".md" else html(found, lang)
+        text = markdown(found, wording(lang)) if out.suffix == ".md" else html(found, lang)
         write_atomic(out, text)
         return Rendered(out, "comparison", [found.comparison.name])
     if out.suffix == ".md":

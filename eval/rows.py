@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.forest import Beside, axis, forest
 from eval.score import LOWER_IS_BETTER
-from eval.words import NAMES, OUT_OF_HUNDRED, p_value, shown, signed
+from eval.words import NAMES, OUT_OF_HUNDRED, baseline, ends, interval, kind, p_value, shown, signed, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from configs.records import Apart, Comparison, Difference, Pooled, Scorecard
     from eval.wording import Wording
-
-UNITS = {"bits_per_byte": "bits per byte", "mcc": "correlation"}
-"""What a difference is counted in; that of a metric out of a hundred in points."""
 
 
 def tables(comparison: Comparison, tell: Wording) -> list[dict[str, Any]]:
@@ -53,20 +50,20 @@ def _table(
     comparison, tell = about
     margins = anchor == "general" and comparison.panel is not None
     entries = [_entry(row, everything, _margin(row, comparison) if margins else None, tell) for row in rows[0]]
-    units = list({unit(row.metric): row for row in rows[0]}.values())
+    units = list({_unit(row.metric): row for row in rows[0]}.values())
     return {
         "id": anchor,
         "title": title,
         "entries": entries,
         "pooled": [_pooled(pool, _scale(pool.metric, everything), tell) for pool in rows[1]],
-        "axes": [{"unit": tell(unit(row.metric)), "figure": _axis(row, everything)} for row in units],
+        "axes": [{"unit": unit(row.metric, tell), "figure": _axis(row, everything)} for row in units],
         "margins": margins,
     }
 
 
 def _entry(row: Difference, everything: Sequence[Difference], margin: float | None, tell: Wording) -> dict[str, Any]:
     scale, sign = _scale(row.metric, everything), 1 if row.higher_is_better else -1
-    apart = between(row.metric, row.low, row.high, tell)
+    apart = interval(row, tell)
     label = tell(
         "{task}: difference {difference}, 95 % interval {interval}",
         task=row.task, difference=signed(row.metric, row.difference), interval=apart,
@@ -77,9 +74,9 @@ def _entry(row: Difference, everything: Sequence[Difference], margin: float | No
         "forest": figure,
         "interval": apart,
         "told": _told(row, tell),
-        "verdict": tell("undecided" if row.verdict.startswith("not") else row.verdict),
+        "verdict": tell("undecided") if verdict(row) == "not distinguishable" else verdict(row, tell),
         "metric": tell(NAMES.get(row.metric, row.metric)),
-        "baselines": [(tell("TF-IDF" if name == "tfidf" else name), value) for name, value in row.baselines.items()],
+        "baselines": [(baseline(name, tell), value) for name, value in row.baselines.items()],
         "worth": sign * row.difference,
     }
 
@@ -104,7 +101,7 @@ def _pooled(pool: Pooled, scale: float, tell: Wording) -> dict[str, Any]:
     sign = -1 if pool.metric in LOWER_IS_BETTER else 1
     value, low, high = _placed(pool, sign)
     style = "better" if low > 0 else "worse" if high < 0 else "not distinguishable"
-    apart = between(pool.metric, pool.low, pool.high, tell)
+    apart = ends(pool.metric, pool, tell)
     label = tell(
         "{count} tasks together: difference {difference}, 95 % interval {interval}",
         count=pool.tasks, difference=signed(pool.metric, pool.difference), interval=apart,
@@ -126,7 +123,7 @@ def parts(rows: Iterable[Difference], kind: str, tell: Wording) -> list[dict[str
             everything += [(_part(one.name, kind, tell), one) for one in apart]
             scale = max(max(abs(one.low), abs(one.high)) for _, one in everything)
             entries = [_apart(name, one, row, scale, tell) for name, one in everything]
-            found.append({"row": row, "entries": entries, "axis": _axis_at(row, scale), "unit": tell(unit(row.metric))})
+            found.append({"row": row, "entries": entries, "axis": _axis_at(row, scale), "unit": unit(row.metric, tell)})
     return found
 
 
@@ -135,7 +132,7 @@ def _part(name: str, kind: str, tell: Wording) -> str:
 
 
 def _apart(name: str, one: Apart | Difference, row: Difference, scale: float, tell: Wording) -> dict[str, Any]:
-    apart, sign = between(row.metric, one.low, one.high, tell), 1 if row.higher_is_better else -1
+    apart, sign = ends(row.metric, one, tell), 1 if row.higher_is_better else -1
     label = tell(
         "{task}: difference {difference}, 95 % interval {interval}",
         task=f"{row.task}, {name}", difference=signed(row.metric, one.difference), interval=apart,
@@ -154,16 +151,13 @@ def noise(rows: Iterable[Difference], cards: tuple[Scorecard, Scorecard]) -> lis
 # ---------------------------------------------------------------- scales
 
 
-def unit(metric: str) -> str:
+def unit(metric: str, tell: Wording) -> str:
     """What a metric's difference is counted in."""
-    return "points" if metric in OUT_OF_HUNDRED else UNITS.get(metric, NAMES.get(metric, metric).partition(",")[0])
+    return tell("points") if metric in OUT_OF_HUNDRED else kind(metric, tell)
 
 
-def between(metric: str, low: float, high: float, tell: Wording) -> str:
-    """An interval of a difference; words where it has no width because the two models answered alike."""
-    if low == high == 0:
-        return tell("no answer changed") if metric not in LOWER_IS_BETTER else tell("no change")
-    return tell("{low} to {high}", low=signed(metric, low), high=signed(metric, high))
+def _unit(metric: str) -> str:
+    return "points" if metric in OUT_OF_HUNDRED else metric
 
 
 def _placed(row: Difference | Pooled | Apart, sign: int) -> tuple[float, float, float]:
@@ -173,7 +167,7 @@ def _placed(row: Difference | Pooled | Apart, sign: int) -> tuple[float, float, 
 
 def _scale(metric: str, everything: Sequence[Difference]) -> float:
     """The largest end of an interval among the rows of the same unit."""
-    alike = [other for other in everything if unit(other.metric) == unit(metric)]
+    alike = [other for other in everything if _unit(other.metric) == _unit(metric)]
     return max((max(abs(other.low), abs(other.high)) for other in alike), default=0.0)
 
 

@@ -50,6 +50,10 @@ class Wording:
         return {text: self.words[text] for text in said if text in self.words}
 
 
+ENGLISH = Wording("en", {})
+"""What is said where nobody asked for a language."""
+
+
 @lru_cache(maxsize=4)
 def wording(lang: str) -> Wording:
     """The words of a language.
@@ -60,4 +64,4 @@ def wording(lang: str) -> Wording:
     if lang not in LANGUAGES:
         hint = f"{did_you_mean(lang, LANGUAGES)} Languages: {', '.join(LANGUAGES)}.".strip()
         raise RecipeError(f"no such language: {lang!r}", where="--lang", hint=hint)
-    return Wording(lang, dict(read_yaml(HERE / "wording.yaml").value) if lang == "zh" else {})
+    return ENGLISH if lang == "en" else Wording(lang, dict(read_yaml(HERE / "wording.yaml").value))

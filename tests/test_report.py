@@ -18,8 +18,9 @@ from eval.compare import compare
 from eval.forest import forest
 from eval.page import _curve
 from eval.report import Report, difference_table, gather, html
+from eval.sentences import cost, headline
 from eval.wording import wording
-from eval.words import cost, headline, interval, p_value, shown, signed
+from eval.words import interval, p_value, shown, signed
 from tests.test_compare import choice, corpus, job, pair, passages
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from eval.answered import MARKS, OUTCOMES, everything, outcome, pairs, samples
 from eval.reliability import reliability
 from eval.rows import noise, parts, tables
 from eval.score import LOWER_IS_BETTER
-from eval.sentences import cost, headline, panel_verdict, remarks
+from eval.sentences import cost, headline, panel_verdict, reason, remarks
 from eval.shell import embedded, page
 from eval.wording import wording
 from eval.words import shown, signed
@@ -81,7 +81,12 @@ def _verdict(comparison: Comparison, tell: Wording) -> dict[str, Any]:
         "Accepted loss: {points} points of accuracy, {percent} % of bits per byte.",
         points=f"{100 * panel.margin:.3g}", percent=f"{100 * panel.margin_text:.3g}",
     )  # fmt: skip
-    return {"kind": panel.verdict.replace(" ", "-"), "told": told, "margin": margin, "reasons": panel.reasons}
+    return {
+        "kind": panel.verdict.replace(" ", "-"),
+        "told": told,
+        "margin": margin,
+        "reasons": [reason(it, tell) for it in panel.reasons],
+    }
 
 
 def _untouched(rows: Sequence[Difference], tell: Wording) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from eval.wording import ENGLISH
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
 
     from configs.records import Apart, Comparison, Difference, Pooled
     from eval.wording import Wording
+
+_JUDGED = (
+    r"(?P<task>.+): (?P<verdict>not inferior|inferior|undecided), (?P<worst>.+) at worst, (?P<allowed>.+) accepted"
+)
+REASONS = (
+    (
+        r"(?P<task>.+): undecided, (?P<n>.+) independent items are too few",
+        "{task}: undecided, {n} independent items are too few",
+    ),
+    (_JUDGED.replace(".+) accepted", "[^;]+) accepted"), "{task}: {verdict}, {worst} at worst, {allowed} accepted"),
+    (
+        _JUDGED + "; with nothing lost, about (?P<n>.+) independent items would decide it",
+        "{task}: {verdict}, {worst} at worst, {allowed} accepted; with nothing lost, about {n} independent items would decide it",
+    ),
+)
+"""How the panel says why, as a pattern and as a sentence to translate."""
 
 
 def beforehand(task: str, n: int, clusters: int, foreseen: float) -> str:
@@ -112,8 +129,21 @@ def general(comparison: Comparison, tell: Wording = ENGLISH) -> str:
     return tell(
         "{verdict} (95 % intervals against the margin): {reasons}.",
         verdict=panel_verdict(panel.verdict, tell),
-        reasons=tell("; ").join(panel.reasons),
+        reasons=tell("; ").join(reason(it, tell) for it in panel.reasons),
     )
+
+
+def reason(text: str, tell: Wording = ENGLISH) -> str:
+    """The reason of a panel's verdict in another language; the record has it in English (eval/panel.py).
+
+    What is in none of the known forms stays as it is.
+    """
+    for pattern, form in REASONS:
+        if tell.lang != "en" and (found := re.fullmatch(pattern, text)):
+            values = {name: value or "" for name, value in found.groupdict().items()}
+            values["verdict"] = tell(values.get("verdict", ""))
+            return tell(form, **values)
+    return text
 
 
 def panel_verdict(found: str, tell: Wording = ENGLISH) -> str:

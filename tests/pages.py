@@ -134,7 +134,12 @@ def report() -> Report:
             high=0.28,
         ),
     )
-    panel = Panel(verdict="inferior", margin=0.02, margin_text=0.02, reasons=("general_pairs lost 10.0 points.",))
+    panel = Panel(
+        verdict="inferior",
+        margin=0.02,
+        margin_text=0.02,
+        reasons=("general pairs: inferior, −18.0 at worst, −2.0 accepted",),
+    )
     comparison = Comparison(
         name="made-up", settings={}, inputs={}, files={}, made=made_by("eval", time.monotonic()), sector="finance",
         differences=rows, general=general, pooled=pooled, panel=panel,

@@ -252,7 +252,7 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
         raise RecipeError(f"got {len(targets)} targets: give one recipe, or two scorecard folders", where="compare")
     from eval.compare import compared
     from eval.report import difference_table
-    from eval.words import general, pooled
+    from eval.sentences import general, pooled
 
     found = compared(targets[0], targets[1])
     rows = [*found.differences, *found.general]

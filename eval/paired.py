@@ -12,6 +12,7 @@ import numpy as np
 
 from configs.records import Apart
 from eval.score import BY_CLASS, LOWER_IS_BETTER, RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
+from eval.sentences import beforehand
 from eval.stats import (
     Interval,
     foreseen,
@@ -22,7 +23,6 @@ from eval.stats import (
     relative_bootstrap,
     swap_test,
 )
-from eval.words import beforehand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

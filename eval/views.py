@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from configs.records import Comparison
 from configs.view import record_view
 from eval.report import difference_table
-from eval.words import cost, headline, pooled
+from eval.sentences import cost, headline, pooled
 
 if TYPE_CHECKING:
     from configs.view import Found

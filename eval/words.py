@@ -1,13 +1,14 @@
-"""How numbers and findings read: values in percent or bits, signed differences, and the comparison in a sentence."""
+"""How numbers and findings read: values in percent or bits, signed differences, intervals, verdicts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from eval.wording import ENGLISH
 
-    from configs.records import Apart, Comparison, Difference, Panel, Pooled, Score
+if TYPE_CHECKING:
+    from configs.records import Apart, Difference, Pooled, Score
+    from eval.wording import Wording
 
 NAMES = {
     "acc": "accuracy",
@@ -61,27 +62,37 @@ def signed(metric: str, value: float) -> str:
     return text if float(text) == 0 else ("−" if value < 0 else "+") + text
 
 
-def interval(row: Difference) -> str:
+def interval(row: Difference, tell: Wording = ENGLISH) -> str:
     """The 95 % interval of a difference; words where it has no width because the two models answered alike."""
-    return ends(row.metric, row)
+    return ends(row.metric, row, tell)
 
 
-def ends(metric: str, it: Difference | Apart | Pooled) -> str:
+def ends(metric: str, it: Difference | Apart | Pooled, tell: Wording = ENGLISH) -> str:
     """The same for a part of a task, or for several."""
     if it.low == it.high == 0:
-        return "no answer changed" if metric not in LIKELIHOOD else "no change"
+        return tell("no answer changed") if metric not in LIKELIHOOD else tell("no change")
     if it.low == it.high and it.n == 1:
-        return "no interval"
-    return f"{signed(metric, it.low)} to {signed(metric, it.high)}"
+        return tell("no interval")
+    return span(signed(metric, it.low), signed(metric, it.high), tell)
 
 
-def unit(metric: str) -> str:
-    """What stands behind a difference.
+def span(low: str, high: str, tell: Wording = ENGLISH) -> str:
+    """From one value to another."""
+    return tell("{low} to {high}", low=low, high=high)
 
-    >>> unit("acc"), unit("mcc")
-    (' points', '')
+
+def kind(metric: str, tell: Wording = ENGLISH) -> str:
+    """A metric's name without what must be known of it."""
+    return tell(NAMES.get(metric, metric)).partition(",")[0].partition("，")[0]
+
+
+def with_unit(metric: str, value: str, tell: Wording = ENGLISH) -> str:
+    """A difference with what it is counted in.
+
+    >>> with_unit("acc", "+3.1"), with_unit("mcc", "+0.031")
+    ('+3.1 points', '+0.031')
     """
-    return " points" if metric in OUT_OF_HUNDRED else ""
+    return tell("{value} points", value=value) if metric in OUT_OF_HUNDRED else value
 
 
 def measurable(row: Difference) -> bool:
@@ -90,11 +101,12 @@ def measurable(row: Difference) -> bool:
     return row.detectable is None or row.detectable <= PLAUSIBLE * scale
 
 
-def verdict(row: Difference) -> str:
+def verdict(row: Difference, tell: Wording = ENGLISH) -> str:
     """The verdict as a reader needs it: that nothing was found says nothing where nothing could be found."""
     if row.verdict != VERDICTS[-1]:
-        return f"{row.verdict}, within noise" if within_noise(row) else row.verdict
-    return row.verdict if measurable(row) else f"not measurable with n = {row.clusters:,}"
+        found = tell(row.verdict)
+        return tell("{verdict}, within noise", verdict=found) if within_noise(row) else found
+    return tell(row.verdict) if measurable(row) else tell("not measurable with n = {n}", n=f"{row.clusters:,}")
 
 
 def within_noise(row: Difference) -> bool:
@@ -108,78 +120,7 @@ def seen_from(row: Difference) -> str:
     return after if row.foreseen is None else f"{after} ({shown(row.metric, row.foreseen)})"
 
 
-def beforehand(task: str, n: int, clusters: int, foreseen: float) -> str:
-    """What so many items can show, before any model is asked.
-
-    >>> beforehand("fpb", 97, 97, 0.1422)
-    'fpb: 97 items: only a difference above 14 points could be seen'
-    >>> beforehand("tiny", 31, 31, 0.2516)
-    'tiny: not measurable with n = 31: only a difference above 25 points could be seen'
-    """
-    items = f"{n:,} items" if n == clusters else f"{n:,} items in {clusters:,} clusters"
-    what = items if foreseen <= PLAUSIBLE else f"not measurable with n = {clusters:,}"
-    points = f"{100 * foreseen:.0f}" if foreseen >= 0.1 else f"{100 * foreseen:.1f}"
-    return f"{task}: {what}: only a difference above {points} points could be seen"
-
-
-def remarks(rows: Sequence[Difference]) -> list[str]:
-    """What a reader must know before quoting a difference, one sentence for each finding."""
-    told = []
-    for row in rows:
-        name, sign = row.task.replace("_", " "), unit(row.metric)
-        if row.verdict == VERDICTS[-1] and not measurable(row) and row.detectable is not None:
-            told.append(
-                f"{name}: {verdict(row)}: only a difference above {shown(row.metric, row.detectable)}{sign} could be seen."
-            )
-        if row.clusters < FEW:
-            told.append(f"{name}: {row.clusters} independent items are few: its interval may be too narrow.")
-        if within_noise(row) and row.noise:
-            told.append(
-                f"{name}: the difference is not above what another shape of the batches may change by itself, "
-                f"{shown(row.metric, row.noise)}{sign}."
-            )
-        if row.parts:
-            told.append(f"{name}: {', '.join(apart(row.metric, part) for part in row.parts)}.")
-        if row.ece is not None and row.ece[1] - row.ece[0] > MUCH:
-            told.append(
-                f"{name}: the tuned model knows less well when it is right: its expected calibration error rose from "
-                f"{row.ece[0]:.3f} to {row.ece[1]:.3f}."
-            )
-    return told
-
-
-def apart(metric: str, part: Apart) -> str:
-    """The difference on a part of the items: `clean +3.1 points (+1.0 to +5.2; 40.0 to 43.1, n = 180)`."""
-    values = f"{shown(metric, part.base)} to {shown(metric, part.tuned)}"
-    return (
-        f"{part.name} {signed(metric, part.difference)}{unit(metric)} ({ends(metric, part)}; {values}, n = {part.n:,})"
-    )
-
-
-def pooled(it: Pooled) -> str:
-    """Tasks taken together, in a sentence."""
-    metric = it.metric
-    kind = NAMES[metric].partition(",")[0]
-    return (
-        f"{it.name.replace('_', ' ').capitalize()}, {_count(it.tasks)} tasks taken together by {kind}: "
-        f"{shown(metric, it.base)} to {shown(metric, it.tuned)}, {signed(metric, it.difference)}{unit(metric)} "
-        f"(95 % interval {signed(metric, it.low)} to {signed(metric, it.high)}, {it.n:,} items)."
-    )
-
-
-def general(panel: Panel | None) -> str:
-    """The verdict on the general panel, with its reasons; empty where there is none."""
-    if panel is None:
-        return ""
-    verdicts = {
-        "not inferior": "The tuned model is not inferior to its base in general ability",
-        "inferior": "The tuned model is inferior to its base in general ability",
-        "undecided": "Whether the tuned model is inferior to its base in general ability is undecided",
-    }
-    return f"{verdicts[panel.verdict]} (95 % intervals against the margin): {'; '.join(panel.reasons)}."
-
-
-def calibration(score: Score) -> str:
+def calibration(score: Score, tell: Wording = ENGLISH) -> str:
     """How sure a model was and how right: `83.2 % sure, 61.0 % right, ECE 0.222, Brier 0.512`; empty where unknown."""
     found = score.calibration
     if found is None:
@@ -188,82 +129,46 @@ def calibration(score: Score) -> str:
     measures = f"ECE {found.ece:.3f}, Brier {found.brier:.3f}"
     if not n:
         return measures
-    sure, right = (sum(it.n * value for it, value in zip(found.bins, values, strict=True)) / n for values in (
-        [it.confidence for it in found.bins], [it.right for it in found.bins]))  # fmt: skip
-    return f"{100 * sure:.1f} % sure, {100 * right:.1f} % right, {measures}"
+    sure = sum(it.n * it.confidence for it in found.bins) / n
+    right = sum(it.n * it.right for it in found.bins) / n
+    return tell(
+        "{sure} % sure, {right} % right, {measures}",
+        sure=f"{100 * sure:.1f}",
+        right=f"{100 * right:.1f}",
+        measures=measures,
+    )
 
 
-def noise(score: Score) -> str:
+def noise(score: Score, tell: Wording = ENGLISH) -> str:
     """What another shape of the batches changed: `1 of 64 answers, −1.6 points, up to 0.0003 nats`; empty where unknown."""
     found = score.noise
     if found is None:
         return ""
-    changed = f"{found.changed:,} of {found.items:,} answers"
-    return f"{changed}, {signed(score.metric, found.difference)}{unit(score.metric)}, up to {found.largest:.2g} nats"
+    return tell(
+        "{changed} of {items} answers, {difference}, up to {nats} nats",
+        changed=f"{found.changed:,}",
+        items=f"{found.items:,}",
+        difference=with_unit(score.metric, signed(score.metric, found.difference), tell),
+        nats=f"{found.largest:.2g}",
+    )
 
 
-def baselines(row: Difference) -> str:
+def baselines(row: Difference, tell: Wording = ENGLISH) -> str:
     """The plain baselines of a task in one line."""
-    names = {"majority": "majority", "random": "random", "tfidf": "TF-IDF"}
-    return " · ".join(f"{names.get(name, name)} {shown(row.metric, value)}" for name, value in row.baselines.items())
+    return " · ".join(f"{baseline(name, tell)} {shown(row.metric, value)}" for name, value in row.baselines.items())
 
 
-def items(row: Difference) -> str:
+def baseline(name: str, tell: Wording = ENGLISH) -> str:
+    """A plain baseline as a reader knows it."""
+    return {"majority": tell("majority"), "random": tell("random"), "tfidf": "TF-IDF"}.get(name, name)
+
+
+def items(row: Difference, tell: Wording = ENGLISH) -> str:
     """How many items, and how many independent observations where these are fewer."""
-    return f"{row.n:,}" if row.n == row.clusters else f"{row.n:,} in {row.clusters:,} clusters"
+    n, clusters = f"{row.n:,}", f"{row.clusters:,}"
+    return n if n == clusters else tell("{n} in {clusters} clusters", n=n, clusters=clusters)
 
 
 def p_value(p: float) -> str:
     """A p-value with the digits that mean something."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def headline(comparison: Comparison) -> str:
-    """The comparison in a sentence."""
-    rows = comparison.differences
-    found = {verdict: [row for row in rows if row.verdict == verdict] for verdict in VERDICTS}
-    there = {verdict: some for verdict, some in found.items() if some}
-    subject = f"On {_count(len(rows))} {comparison.sector.replace('_', ' ')} task{'s' if len(rows) != 1 else ''}"
-    if len(there) == 1:
-        [verdict] = there
-        everywhere = {1: "", 2: " on both"}.get(len(rows), f" on all {_count(len(rows))}")
-        told = f"{verdict}{' from its base' if verdict == VERDICTS[-1] else ''}{everywhere}"
-    else:
-        *parts, last = (f"{verdict} on {_count(len(some))}" for verdict, some in there.items())
-        told = f"{', '.join(parts)} and {last}"
-    changed = [row for row in rows if row.verdict != VERDICTS[-1]] or (rows if len(rows) == 1 else [])
-    if not changed:
-        return f"{subject} the tuned model is {told}."
-    clearest = max(changed, key=_relative)
-    return (
-        f"{subject} the tuned model is {told}{':' if len(rows) == 1 else '; the clearest change is'} "
-        f"{clearest.task.replace('_', ' ')}, {NAMES[clearest.metric].partition(',')[0]} from "
-        f"{shown(clearest.metric, clearest.base)} to {shown(clearest.metric, clearest.tuned)} "
-        f"({signed(clearest.metric, clearest.difference)}{unit(clearest.metric)}, 95 % interval {interval(clearest)})."
-    )
-
-
-def cost(comparison: Comparison) -> str:
-    """What tuning cost in general ability, in a sentence."""
-    told = {"better": "rose", "worse": "fell", "not distinguishable": "did not change measurably"}
-    parts = []
-    for row in comparison.general:
-        name, verb = row.task.replace("_", " "), told[row.verdict]
-        if not row.higher_is_better and row.verdict != "not distinguishable":
-            verb = "improved" if row.verdict == "better" else "worsened"
-        relative = f" ({100 * row.difference / row.base:+.1f} %)" if row.base and not row.higher_is_better else ""
-        values = f"{shown(row.metric, row.base)} to {shown(row.metric, row.tuned)}{relative}"
-        parts.append(f"{name} {verb}, {values.replace('-', '−')}")
-    if not parts:
-        return "General ability was not measured."
-    return f"General ability: {'; '.join(parts)}. {general(comparison.panel)}".rstrip()
-
-
-def _relative(row: Difference) -> float:
-    """How many times the half-width of its interval a difference is."""
-    return abs(row.difference) / max((row.high - row.low) / 2, 1e-12)
-
-
-def _count(number: int) -> str:
-    words = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    return words[number] if number < len(words) else str(number)

@@ -12,7 +12,8 @@ from configs.records import Calibration, Noise, Scorecard
 from configs.store import HOUSE, RunFolder
 from eval.compare import compare, compare_scorecards
 from eval.paired import Paired, foreseen_note, foreseen_of
-from eval.words import apart, measurable, remarks, verdict
+from eval.sentences import apart, remarks
+from eval.words import measurable, verdict
 from tests.test_compare import choice, corpus, job, pair, passages
 from tests.test_report import row
 

@@ -11,9 +11,9 @@ from configs.recipe import Gates
 from configs.store import RunFolder
 from eval.compare import compare, compared, margins_of
 from eval.panel import judged, pooled
+from eval.sentences import cost, general
+from eval.sentences import pooled as pooled_words
 from eval.stats import Interval
-from eval.words import cost, general
-from eval.words import pooled as pooled_words
 from tests.test_compare import choice, job, pair, passages
 from tests.test_report import row
 

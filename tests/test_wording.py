@@ -102,6 +102,7 @@ def test_the_reasons_of_a_real_panel_are_known_in_every_form(tmp_path):
         "g未定最坏可接受若无损失约需个独立题目才能判定",
         "h不劣最坏可接受",
         "f未定独立题目只有个太少",
+        "项准确率任务合并不劣最坏",
     ]
 
 

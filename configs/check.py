@@ -30,11 +30,14 @@ from configs.store import HOUSE, RunFolder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from configs.items import Item
     from configs.task import Task
     from configs.yaml_nodes import KeyPath, Tree
 
     Judge = Callable[[Iterable[str]], object]
     """Raises RecipeError for words that mean nothing."""
+    Foresee = Callable[[Task, Sequence[Item]], str | None]
+    """What the items of a task can show at all."""
 
 FIRST_ROWS = 20
 """Records of each source, and items of each task, that are read and rendered."""
@@ -51,6 +54,7 @@ class Checked:
     tree: Tree
     problems: list[SectorLMError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    foresee: Foresee | None = None
 
     @contextmanager
     def at(self, *key: str | int) -> Iterator[None]:
@@ -84,17 +88,23 @@ class Checked:
 
 
 def check_recipe(
-    path: Path, overrides: Sequence[str] = (), *, rules: Judge | None = None, requests: Judge | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    rules: Judge | None = None,
+    requests: Judge | None = None,
+    foresee: Foresee | None = None,
 ) -> Checked:
     """Look at keys, files, first records, licences, tasks, splits and the base model; nothing is computed or written.
 
-    `rules` and `requests` judge the names of quality rules and the removal requests, as the stage does that obeys them.
+    `rules` and `requests` judge the names of quality rules and the removal requests, as the stage does that obeys them;
+    `foresee` says what a task's items could show.
 
     Raises:
         RecipeError: the file is not strict YAML, so there is nothing to look at.
     """
     tree = read_recipe(path, overrides)
-    found = Checked(tree, [RecipeError(line) for line in problems(Recipe, tree)])
+    found = Checked(tree, [RecipeError(line) for line in problems(Recipe, tree)], foresee=foresee)
     roots = _roots(tree, path)
     sources = _sources(tree)
     for position, source in sources.items():
@@ -241,6 +251,9 @@ def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...
     if refused:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in refused.most_common())
         found.note(*key, text=f"{task.task}: {len(items)} items; rows left out: {reasons}")
+    limit = found.tree.value.get("evaluate", {}).get("limit")
+    if found.foresee is not None and (told := found.foresee(task, items[: limit if isinstance(limit, int) else None])):
+        found.note(*key, text=told)
     if task.fewshot_split is None:
         return
     test, shots = (set(split_files(task, split, roots)) for split in (task.test_split, task.fewshot_split))

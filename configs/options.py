@@ -60,6 +60,16 @@ Targets = Annotated[
     list[Path],
     typer.Argument(metavar="RECIPE | BASE TUNED...", help="A recipe, or scorecard folders; the first is the baseline."),
 ]
+Reported = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN | SCORECARD ...", help="A run, or many runs, scorecards or folders of runs."),
+]
+REPORT = Path("report.html")
+Page = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The page; a comparison as Markdown if it ends in .md.")
+]
+Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="Language of the report.")]
+Baseline = Annotated[str, typer.Option("--baseline", metavar="ROW", help="Row that a leaderboard compares with.")]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]

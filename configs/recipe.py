@@ -218,12 +218,17 @@ class Evaluate(Part):
 
 
 class Gates(Part):
-    """What must hold before a release is made; an unset gate is not checked."""
+    """What must hold before a release is made; an unset gate is not checked. The margins stop nothing, they are judged by."""
 
     significant_gain: bool = False
     """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
     max_general_loss: float | None = Field(default=None, ge=0)
     """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
+    margin: float = Field(default=0.02, gt=0, lt=1)
+    """Loss on a general task that still counts as not inferior, as part of its scale: 0.02 is 2 points. The comparison's
+    verdict on the general panel holds the lower end of the 95 % interval against it (docs/statistics.md)."""
+    margin_text: float | None = Field(default=None, gt=0)
+    """The same for general text, as a relative rise of bits per byte; left out: `max_general_loss`, else 0.05."""
 
 
 class Publish(Part):

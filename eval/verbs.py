@@ -79,7 +79,26 @@ def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Ru
     return Answer(found.model_dump(mode="json"), [*shown, f"page: {page}"])
 
 
-VERBS: tuple[Callable[..., object], ...] = (score, worth)
+def report(
+    targets: opt.Reported,
+    *,
+    out: opt.Page = opt.REPORT,
+    lang: opt.Lang = "en",
+    baseline: opt.Baseline = "",
+    force: opt.Force = False,
+) -> Answer:
+    """Write one page to look at: a run's comparison with all its answers, or a leaderboard of many scorecards.
+
+    Example: sectorlm report runs/finance --lang zh
+    """
+    from eval.render import render
+
+    found = render(targets, out, lang=lang, baseline=baseline, force=force)
+    told = f"{found.kind} of {', '.join(found.rows)}"
+    return Answer({"file": str(found.path), "kind": found.kind, "rows": found.rows}, [told, f"wrote {found.path}"])
+
+
+VERBS: tuple[Callable[..., object], ...] = (score, worth, report)
 
 
 def of_evaluation(app: typer.Typer) -> None:

@@ -79,6 +79,10 @@ class Endpoint:
         version = f", {self.said['version']}" if self.said.get("version") else ""
         return f"{self.server.url}#{self.model}{version}, {self.form}{' by token ids' if self.ids else ''}"
 
+    def may_share(self, longest: int) -> bool:
+        """No beginning is handed over apart: it is kept over there."""
+        return False
+
     @contextmanager
     def using(self, which: str) -> Iterator[Endpoint]:
         """Behind a name there is one model; an adapter on a server has a name of its own."""

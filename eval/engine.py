@@ -1,6 +1,6 @@
 """What evaluation asks a model for: likelihoods and texts of token ids, whoever computes them.
 
-`eval.scorer.Scorer` computes here, on weights in memory. A server or another library stands behind the same five names,
+`eval.scorer.Scorer` computes here, on weights in memory. A server or another library stands behind the same names,
 and lm-evaluation-harness can be given any of them as its model.
 """
 
@@ -40,6 +40,9 @@ class Engine(Protocol):
     def engine(self) -> str:
         """What computes, in a few words: number format and kind of device, or the server and its version. Answers of
         different engines are never mixed."""
+
+    def may_share(self, longest: int) -> bool:
+        """Whether prompts of up to so many tokens can share a beginning that is kept; False where nothing is kept."""
 
     def using(self, which: str) -> AbstractContextManager[Engine]:
         """Answer as `base` (the adapter is switched off) or as `tuned`; where there is no adapter both are the model."""

@@ -1,4 +1,4 @@
-"""What is asked, and who is asked: the questions of a scorecard, and the models that a command line names.
+"""The models that a command line names.
 
 FOLDER or ORG/NAME[@REVISION]      a model in Hugging Face format
 MODEL+FOLDER                       the same with an adapter
@@ -10,76 +10,26 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from configs.base import base_digest, base_folder, local_folder, public_name, tokenizer_digest
 from configs.errors import DataError, RecipeError, UnsafeArtefactError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.progress import say
-from configs.records import Run, Scorecard, stale
+from configs.records import Run
 from configs.store import RunFolder, digest_folder, digest_json, verify_files
 from configs.vocabulary import base_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from configs.recipe import Evaluate
     from eval.engine import Engine
 
 ADAPTER_FILES = ("*.safetensors", "adapter_config.json")
 """What an adapter is known by, as in a run's record."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """What is asked: the tasks and their settings, and the folders that their files are looked for in."""
-
-    name: str
-    """Of the recipe, or of the command line's own scorecards."""
-    evaluate: Evaluate
-    seed: int
-    roots: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Model:
-    """Who is asked, and what its scorecard depends on."""
-
-    which: str
-    """`base` or `tuned`, or the name of a model given on the command line."""
-    folder: Path
-    """Where its scorecard goes."""
-    digest: str
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-
-    @property
-    def card(self) -> Path:
-        """The record of this model."""
-        return self.folder / "scorecard.json"
-
-    def kept(self) -> bool:
-        """Whether its scorecard is there and still holds."""
-        record = Scorecard.read_if_there(self.card)
-        if record is None:
-            return False
-        reasons = stale(record, self.folder, self.settings, self.inputs)
-        say(
-            f"evaluate {self.which} again: {'; '.join(reasons)}"
-            if reasons
-            else f"evaluate {self.which}: unchanged, kept"
-        )
-        return not reasons
-
-    def earlier(self) -> Path | None:
-        """The answers of its last scorecard, if they are the ones that it vouches for."""
-        record = Scorecard.read_if_there(self.card)
-        whole = record is not None and not stale(record, self.folder, record.settings, record.inputs)
-        return self.folder / "answers.jsonl" if whole else None
 
 
 class Given(NamedTuple):
@@ -93,6 +43,9 @@ class Given(NamedTuple):
     open: Callable[[], Engine]
     likely: bool = True
     """Whether it can say how likely a text is, and not only write."""
+    base: Path | None = None
+    """Folder of its weights, where they are loaded here, so that a base is asked beside its adapter."""
+    adapter: Path | None = None
 
 
 def given(words: Sequence[str], adapters: Sequence[Path], roots: tuple[Path, ...], engine: str = "") -> list[Given]:
@@ -179,7 +132,7 @@ def _opened_here(name: str, base: Path, adapter: Path | None, engine: str) -> Gi
 
         return load_scorer(base, adapter)
 
-    return Given(name, digest, inputs, here)
+    return Given(name, digest, inputs, here, base=base, adapter=adapter)
 
 
 def _of_run(folder: Path, engine: str) -> Given:

@@ -2,40 +2,42 @@
 
     OUT/NAME/scorecard.json    answers.jsonl
 
-The loop is that of `sectorlm evaluate`, which the front door hands in: the same prompts, the same keeping and resuming, and a
-scorecard that compares with those of runs.
+The loop is that of `sectorlm evaluate`: the same prompts, the same keeping and resuming, and a scorecard that compares with
+those of runs.
 """
 
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import RecipeError
 from configs.load import load_task
 from configs.progress import say
 from configs.recipe import Evaluate
-from configs.record import flat
+from configs.records import Scorecard, flat
 from configs.store import HOUSE, RunFolder
 from configs.view import table
-from eval.models import Asking, Model, given, refuse_same_names
+from eval.answering import answer
+from eval.ask import ask
+from eval.models import given, refuse_same_names
+from eval.pair import Model, task_inputs
 from eval.words import NAMES, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.table import Table
 
-    from configs.records import Score, Scorecard
+    from configs.records import Score
     from configs.task import Task
-    from eval.engine import Engine
     from eval.models import Given
 
-    Opened = Callable[[Sequence[Model]], Iterator[tuple[Engine, Model]]]
-    Scored = Callable[[Asking, Sequence[Model], Opened], list[Scorecard]]
 
-
+NAME = "scorecards"
+"""Of the recipe, in their records: they have none."""
 ENGINES = ("here", "vllm")
 """What computes the answers of a local model: this process, or vLLM."""
 
@@ -61,11 +63,10 @@ class Asked(NamedTuple):
     """Settings of `evaluate` that differ from their defaults: shots, limit."""
 
 
-def score(asked: Asked, scored: Scored, inputs_of: Callable[[Asking], dict[str, str]]) -> list[Scorecard]:
+def score(asked: Asked) -> list[Scorecard]:
     """Score every model on every task; a scorecard is kept if nothing that matters to it changed.
 
-    Tasks whose sector is `general` are the panel, as in a recipe, unless there are no others. `scored` and `inputs_of` are
-    the loop of `sectorlm evaluate` and the digests of the tasks' files.
+    Tasks whose sector is `general` are the panel, as in a recipe, unless there are no others.
 
     Raises:
         RecipeError: no task or no such task, two models of one name, or a model that cannot do what a task asks.
@@ -76,30 +77,52 @@ def score(asked: Asked, scored: Scored, inputs_of: Callable[[Asking], dict[str, 
     if asked.engine not in ENGINES:
         raise RecipeError(f"no engine {asked.engine!r}", where="--engine", hint=f"Known: {', '.join(ENGINES)}.")
     roots = (*(folder.resolve() for folder in (asked.out.cwd(), *asked.data)), HOUSE)
-    tasks = {
-        name: load_task(name, roots)[0] for name in dict.fromkeys(filter(None, map(str.strip, asked.tasks.split(","))))
-    }
-    if not tasks:
-        raise RecipeError("no task to score on", where="--tasks", hint="For example: --tasks fpb,cmmlu_finance")
+    tasks = _tasks(asked.tasks, roots)
     general = tuple(name for name, task in tasks.items() if task.metadata.sector == "general")
     sector = tuple(name for name in tasks if name not in general)
     wish = Evaluate(tasks=sector or general, general=general if sector else (), **asked.settings)
-    asking = Asking("scorecards", wish, asked.seed, roots)
     found = _models(asked, roots)
     _refuse_what_cannot_be_asked(found, tasks)
     settings = flat(wish, "evaluate") | {"seed": asked.seed, "chat": asked.chat}
     with RunFolder(asked.out).lock():
-        inputs = inputs_of(asking)
+        inputs = task_inputs(wish, roots)
         models = [Model(it.name, asked.out / it.name, it.digest, settings, it.inputs | inputs) for it in found]
-        ways = {it.name: it.open for it in found}
-
-        def opened(waiting: Sequence[Model]) -> Iterator[tuple[Engine, Model]]:
-            for number, model in enumerate(waiting, 1):
-                say(f"model {number} of {len(waiting)}: {model.which}")
-                yield ways[model.which](), model
+        wanted = [place for place, model in enumerate(models) if not model.kept()]
+        if wanted:
+            questions = [ask(name, roots, wish, asked.seed) for name in dict.fromkeys((*wish.tasks, *wish.general))]
+            for together in _together(found, wanted):
+                say(f"asking {' and '.join(found[place].name for place in together)}")
+                sided = [replace(models[place], side="tuned" if found[place].adapter else "base") for place in together]
+                answer(NAME, sided, found[together[-1]].open(), questions)
                 gc.collect()  # a model is a circle of references, and the next one needs its memory
+        return [Scorecard.read(model.card) for model in models]
 
-        return scored(asking, models, opened)
+
+def _together(found: Sequence[Given], wanted: Sequence[int]) -> Iterator[list[int]]:
+    """Places of models that share one copy of the weights: a base with the first of its adapters, all others alone."""
+    left = list(wanted)
+    while left:
+        first = left.pop(0)
+        base = found[first].base
+        alike = [place for place in left if base is not None and found[place].base == base]
+        other = next((it for it in alike if bool(found[it].adapter) != bool(found[first].adapter)), None)
+        if other is None:
+            yield [first]
+            continue
+        left.remove(other)
+        yield sorted((first, other), key=lambda place: bool(found[place].adapter))  # what is opened has the adapter
+
+
+def _tasks(names: str, roots: tuple[Path, ...]) -> dict[str, Task]:
+    """The tasks by the names that they were given by.
+
+    Raises:
+        RecipeError: there are none, or no such task.
+    """
+    words = dict.fromkeys(filter(None, map(str.strip, names.split(","))))
+    if not words:
+        raise RecipeError("no task to score on", where="--tasks", hint="For example: --tasks fpb,cmmlu_finance")
+    return {name: load_task(name, roots)[0] for name in words}
 
 
 def score_table(cards: Sequence[Scorecard]) -> Table:

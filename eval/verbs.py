@@ -36,16 +36,13 @@ def score(  # noqa: PLR0913 - every option of the verb is an argument of its fun
     Example: sectorlm score assets/base runs/my-finance --tasks finance_topics,general_text
     """
     from configs.stages import load_page
-    from eval.scoring import Asked, score_table
-    from eval.scoring import score as scored
 
+    page = load_page("eval.scoring")
     given = {"shots": shots, "limit": limit}
-    asked = Asked(models, tasks, out, data, adapter, chat, seed, engine, tokenizer, given)
-    page = load_page("eval.evaluate")
-    cards = scored(asked, page.scorecards, page.task_inputs)
+    cards = page.score(page.Asked(models, tasks, out, data, adapter, chat, seed, engine, tokenizer, given))
     folders = " ".join(str(out / card.model) for card in cards)
     line = f"next: sectorlm compare {folders}" if len(cards) > 1 else f"scorecard: {folders}"
-    return Answer([card.model_dump(mode="json") for card in cards], [score_table(cards), line])
+    return Answer([card.model_dump(mode="json") for card in cards], [page.score_table(cards), line])
 
 
 def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Runs = opt.RUNS) -> Answer:

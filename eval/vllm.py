@@ -83,6 +83,10 @@ class VllmEngine:
         """vLLM with its version and number format."""
         return f"vllm {packages(['vllm'])['vllm']}, {self.dtype}"
 
+    def may_share(self, longest: int) -> bool:
+        """No beginning is handed over apart: it is kept over there."""
+        return False
+
     @contextmanager
     def using(self, which: str) -> Iterator[VllmEngine]:
         """Answer as `base`, without the adapter, or as `tuned`."""

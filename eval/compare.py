@@ -81,6 +81,25 @@ def compare_scorecards(base_folder: Path, tuned_folder: Path) -> list[Difference
     return [*found.differences, *found.general]
 
 
+def compare_several(base_folder: Path, others: Sequence[Path]) -> list[Compared]:
+    """Compare each of several scorecards with the first; Holm's correction is over all tasks and all models together.
+
+    Sector tasks and the general panel are corrected apart, as in any comparison.
+
+    Raises:
+        DataError: as `compared`.
+    """
+    found = [compared(base_folder, other) for other in others]
+    sector = iter(_corrected([row for it in found for row in it.differences]))
+    general = iter(_corrected([row for it in found for row in it.general]))
+    return [
+        it._replace(
+            differences=tuple(next(sector) for _ in it.differences), general=tuple(next(general) for _ in it.general)
+        )
+        for it in found
+    ]
+
+
 class Compared(NamedTuple):
     """What two scorecards say together."""
 

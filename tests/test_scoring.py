@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from configs.records import Run, Scorecard
-from configs.store import HOUSE
+from configs.store import HOUSE, RunFolder
 from eval.answers import read_answers
 from eval.models import Given, given
 from tests.recipes import sectorlm
-from tests.test_evaluate import made
+from tests.test_evaluate import made, train_nothing
 
 TASKS = "moods.yaml,written.yaml,passages.yaml"
 
@@ -192,3 +192,27 @@ def test_an_adapter_that_vllm_does_not_serve_is_refused_before_it_is_loaded(conf
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match=told):
         lora_rank(tmp_path)
+
+
+def test_three_scorecards_are_two_comparisons_with_the_first_and_holm_counts_the_tasks_of_both(here, tiny_base):
+    """Two sector tasks and two models are four tests: each p is multiplied as in one family of four."""
+    from eval.compare import compare_several
+    from eval.stats import holm
+
+    (here / "second").mkdir(exist_ok=True)
+    made(here / "second", tiny_base)
+    train_nothing(RunFolder(here / "second/runs/test"), tiny_base, seed=5)
+    pair = f"{tiny_base}+{here / 'second/runs/test/run/adapter'}"
+    adapter = here / "runs/test/run/adapter"
+    assert sectorlm("score", tiny_base, "--adapter", adapter, "--tasks", TASKS, "--out", "a").code == 0
+    assert sectorlm("score", pair, "--tasks", TASKS, "--out", "e").code == 0
+    names = ["a/" + tiny_base.name, f"a/{tiny_base.name}+test", f"e/{tiny_base.name}+test"]
+    found = compare_several(Path(names[0]), [Path(name) for name in names[1:]])
+    rows = [row for one in found for row in one.differences]
+    assert len(rows) == 4
+    assert [row.p_holm for row in rows] == holm([row.p for row in rows])
+    told = sectorlm("--json", "compare", *names)
+    assert told.code == 0, told.err
+    assert [it["model"] for it in json.loads(told.out)] == names[1:]
+    shown = sectorlm("compare", *names).out
+    assert f"{tiny_base.name}+test (tuned) against {tiny_base.name} (base)" in shown.replace("\n", " ")

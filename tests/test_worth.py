@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.datasheet import datasheet
 from configs.errors import RecipeError
 from configs.indicators import indicators_at
 from configs.records import Corpus, Run, Scorecard
@@ -92,6 +93,9 @@ def test_the_corpus_shows_indicator_0305_afterwards_and_only_this_corpus(valued,
     assert "general_pairs acc" in shown.how and "2 trainings each" in shown.how
     monkeypatch.chdir(valued)
     assert "0305" in sectorlm("check", "runs/small/corpus").out
+    corpus = Corpus.read(valued / "runs/small/corpus/corpus.json")
+    assert "general_pairs acc" in datasheet(corpus, valued / "runs/small/corpus")["Worth"]
+    assert "Worth" not in datasheet(corpus)
     (tmp_path / "worth").mkdir()
     record.model_copy(update={"corpus": "0" * 64}).write(tmp_path / "worth/worth.json")
     (tmp_path / "corpus").symlink_to(valued / "runs/small/corpus")

@@ -54,7 +54,7 @@ def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Ru
     """
     from configs.emit import keeping_recipe
     from configs.load import load_recipe
-    from configs.stages import load_page, open_job, working
+    from configs.stages import load_page, open_job
     from configs.view import table
     from eval.worth import Stages, recipe_at
     from eval.worth import worth as valued
@@ -62,13 +62,19 @@ def worth(target: opt.RecipeOrCorpus, sets: opt.Sets = opt.NO_SETS, runs: opt.Ru
 
     recipe, runs = recipe_at(target, runs)
     job = open_job(recipe, sets, runs)
+    prepare, train = load_page("data_prep.prepare").prepare, load_page("training.train").train
     stages = Stages(
         lambda differing: load_recipe(recipe, [*sets, *differing]),
-        keeping_recipe(load_page("data_prep.prepare").prepare, recipe, sets),
-        keeping_recipe(load_page("training.train").train, recipe, sets),
+        keeping_recipe(prepare, recipe, sets),
+        keeping_recipe(train, recipe, sets),
         load_page("eval.evaluate").evaluate,
     )
-    with working(job, "prepare", recipe, sets):
+    with job.folder.lock():
+        # The recipe in the run folder is that of its own run: settings of this command go into the folders of its runs.
+        if (job.folder.root / "recipe.yaml").is_file():
+            prepare(job)
+        else:
+            stages.prepare(job, [])
         found = valued(job, stages)
     rows = [*worth_rows(found.effects), *worth_rows(found.general)]
     page = job.folder.root / "worth" / "worth.md"

@@ -1,6 +1,6 @@
 """What a corpus is worth: the same base trained with it and with general text in its place, over several seeds.
 
-corpus -> the general corpus -> for each seed a training with and one without -> answers of all -> worth.json
+the corpus -> one of general text -> for each seed a training with and one without -> answers of all -> worth.json
 
 Everything else is equal: base, settings, number of tokens, seeds, questions, worked examples, and the form in which they
 are asked. After indicator 0305 of TC609-5-2025-04, whose text was not at hand: the design here is this project's own.
@@ -76,14 +76,13 @@ def recipe_at(target: Path, runs: Path) -> tuple[Path, Path]:
 
 
 def worth(job: Job, stages: Stages) -> Valuation:
-    """Train with the corpus and without it under every seed, and compare; what is finished is kept.
+    """Train with the prepared corpus and without it under every seed, and compare; what is finished is kept.
 
     Raises:
         RecipeError: the recipe has no general text, or far too little of it, to put in the corpus' place.
         SectorLMError: whatever stops one of the stages; the same command goes on from there.
     """
     started, folder = time.monotonic(), job.folder.root / "worth"
-    stages.prepare(job, [])
     corpus = Corpus.read(job.folder.corpus / "corpus.json")
     own = ["train.max_general_loss_increase=null"] * (job.recipe.train.max_general_loss_increase is not None)
     general = _general(job, stages, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,19 @@ def test_given_the_corpus_instead_of_its_recipe_nothing_is_done_twice(valued, mo
     assert "worth: unchanged, kept" in told.err
     assert "train: " not in told.err.replace("train: unchanged, kept", "")
     assert (valued / "runs/small/worth/worth.json").read_bytes() == before
+
+
+def test_one_seed_has_no_interval_over_seeds_and_says_so_and_the_runs_own_recipe_stays(valued, tmp_path, monkeypatch):
+    shutil.copytree(valued, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    before = Path("runs/small/recipe.yaml").read_bytes()
+    told = sectorlm("worth", "runs/small/corpus", "--set", "worth.seeds=1")
+    assert told.code == 0, told.err
+    record = Valuation.read(Path("runs/small/worth/worth.json"))
+    assert (len(record.arms_with), record.effects[0].low_seeds) == (1, None)
+    assert any("One seed" in note for note in record.notes)
+    assert Path("runs/small/recipe.yaml").read_bytes() == before
+    assert "seeds: 1" in Path("runs/small/worth/with,seed=1/recipe.yaml").read_text("utf-8")
 
 
 @pytest.mark.slow

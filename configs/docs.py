@@ -25,7 +25,7 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
 
     >>> from configs.recipe import Gates
     >>> list(field_docs(Gates))
-    ['significant_gain', 'max_general_loss']
+    ['significant_gain', 'max_general_loss', 'margin', 'margin_text']
     """
     body = ast.parse(inspect.getsource(model)).body[0]
     if not isinstance(body, ast.ClassDef):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 NO_SETS: list[str] = []
+NO_FOLDERS: list[Path] = []
 RUNS = Path("runs")
 """Where run folders are, unless --runs says otherwise."""
 
@@ -29,12 +30,46 @@ def _version(asked: bool) -> None:
 
 SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
+RecipeOrCorpus = Annotated[
+    Path, typer.Argument(metavar="RECIPE | CORPUS", help="A recipe, or a corpus in its run folder.", show_default=False)
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Folders, hub ids, BASE+ADAPTER, runs/NAME, or http://HOST/v1#NAME."),
+]
+Tasks = Annotated[str, typer.Option("--tasks", metavar="A,B", help="Names of tasks, or paths of task files.")]
+DataFolders = Annotated[
+    list[Path], typer.Option("--data", metavar="DIR", help="Folder of the tasks' files; repeatable.")
+]
+WithAdapters = Annotated[
+    list[Path], typer.Option("--adapter", metavar="DIR", help="Score the model with this adapter too; repeatable.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many items of each task, by hash.")]
+Shots = Annotated[int | None, typer.Option("--shots", min=0, max=32, help="Worked examples; left out: the task's.")]
+Cards = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the scorecards go, a folder for each model.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Ask by the model's chat template.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Chooses items, worked examples and resamples.")]
+ScoreEngine = Annotated[str, typer.Option("--engine", help="here, or vllm: texts only, on a GPU (extra vllm).")]
+TokenizerOf = Annotated[
+    str, typer.Option("--tokenizer", metavar="MODEL", help="Folder or hub id of the tokenizer of a server's model.")
+]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]
 Targets = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
+    list[Path],
+    typer.Argument(metavar="RECIPE | BASE TUNED...", help="A recipe, or scorecard folders; the first is the baseline."),
 ]
+Reported = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN | SCORECARD ...", help="A run, or many runs, scorecards or folders of runs."),
+]
+REPORT = Path("report.html")
+Page = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The page; a comparison as Markdown if it ends in .md.")
+]
+Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="Language of the report.")]
+Baseline = Annotated[str, typer.Option("--baseline", metavar="ROW", help="Row that a leaderboard compares with.")]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from configs.part import Part
-from configs.trials import Pilot, Sweep, with_settings
+from configs.trials import Pilot, Sweep, Worth, with_settings
 from configs.tuning import Phase, Train
 
 Sector = Literal[
@@ -238,12 +238,17 @@ class Evaluate(Part):
 
 
 class Gates(Part):
-    """What must hold before a release is made; an unset gate is not checked."""
+    """What must hold before a release is made; an unset gate is not checked. The margins stop nothing, they are judged by."""
 
     significant_gain: bool = False
     """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
     max_general_loss: float | None = Field(default=None, ge=0)
     """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
+    margin: float = Field(default=0.02, gt=0, lt=1)
+    """Loss on a general task that still counts as not inferior, as part of its scale: 0.02 is 2 points. The comparison's
+    verdict on the general panel holds the lower end of the 95 % interval against it (docs/statistics.md)."""
+    margin_text: float | None = Field(default=None, gt=0)
+    """The same for general text, as a relative rise of bits per byte; left out: `max_general_loss`, else 0.05."""
 
 
 class Publish(Part):
@@ -292,6 +297,8 @@ class Recipe(Part):
     """Settings to try side by side, by `sectorlm sweep`."""
     pilot: Pilot = Pilot()
     """Parts of the data to train on first, by `sectorlm pilot`."""
+    worth: Worth = Worth()
+    """Trainings with and without the corpus, by `sectorlm worth`."""
     evaluate: Evaluate
     """How base and tuned are compared."""
     gates: Gates = Gates()

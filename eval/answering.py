@@ -109,7 +109,7 @@ def _lines(task: Task, batch: Batch, sheet: Sheet, engine: Engine, how: tuple[st
     if known is not None:
         return known
     started, before = time.monotonic(), engine.tokens
-    with engine.using(sheet.model.which):
+    with engine.using(sheet.model.side or sheet.model.which):
         if task.output_type == "generate_until":
             outcomes = _written(task, batch, engine, shared, budget)
         else:
@@ -127,7 +127,7 @@ def _lines(task: Task, batch: Batch, sheet: Sheet, engine: Engine, how: tuple[st
 
 def _line(task: Task, prompt: Prompt) -> Line:
     """What a line says of the item."""
-    item, options = prompt.item, task.options()
+    item = prompt.item
     short = item.text if len(item.text) <= SHOWN else f"{item.text[: SHOWN // 2]} […] {item.text[-SHOWN // 2 :]}"
     return {
         "task": task.task,
@@ -139,7 +139,7 @@ def _line(task: Task, prompt: Prompt) -> Line:
         "choices": list(item.choices),
         "target": item.target,
         **({"accepted": list(item.accepted)} if item.accepted else {}),
-        **({"options": options} if options else {}),
+        **({"options": options} if (options := task.options()) else {}),
         "truncated": prompt.truncated,
     }
 

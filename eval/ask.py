@@ -6,6 +6,7 @@ Batches are a function of prompts and budget alone: the same for base and tuned,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.items import read_items
@@ -13,8 +14,9 @@ from configs.load import load_task
 from configs.progress import say
 from configs.prompts import Prompt, block, examples, prompts, unasked
 from configs.splits import origin
-from configs.store import hashed
+from configs.store import digest_json, hashed
 from eval.baselines import baselines
+from eval.paired import foreseen_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,11 +65,11 @@ class Asked:
     batches: list[Batch] = field(default_factory=list)
     again: list[Batch] = field(default_factory=list)
     """A small part of the items in batches of another shape."""
-    made_for: tuple[int, int, bool, int] | None = None
+    made_for: tuple[str, int, bool, int] | None = None
 
     def fit(self, tokenizer: PreTrainedTokenizerBase, room: int, *, chat: bool, budget: int) -> None:
         """Make the batches for a tokenizer and a context of `room` tokens, unless they are there already."""
-        wish = (len(tokenizer), room, chat, budget)
+        wish = (fingerprint(tokenizer), room, chat, budget)
         if self.made_for == wish:
             return
         found = prompts(self.task, self.items, self.before, tokenizer, room, chat=chat)
@@ -108,7 +110,17 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
     rows = f" of {place}" if (place := origin(task, roots)) else ""
     say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
+    if told := foreseen_note(task, items):
+        say(f"  {told}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed)
+
+
+@lru_cache(maxsize=4)
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What makes two tokenizers give the same prompts: models of different families may have as many tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    own = backend.to_str() if backend is not None else f"{tokenizer.name_or_path} {len(tokenizer)}"
+    return digest_json([own, tokenizer.chat_template, tokenizer.bos_token_id, tokenizer.eos_token_id])
 
 
 def batches_of(task: Task, found: Sequence[Prompt], budget: int) -> list[Batch]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import DataError
+from configs.items import split_files
 from configs.load import load_task
 from configs.progress import say
 from configs.read import digest_files
 from configs.records import Corpus, Scorecard, flat, stale
-from configs.splits import origin, split_files
+from configs.splits import origin
 from configs.store import digest_json
 from configs.vocabulary import base_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configs.job import Job
+    from configs.recipe import Evaluate
     from configs.records import Run
 
 
@@ -28,13 +30,15 @@ class Model:
     """A model that is asked, and what its scorecard depends on."""
 
     which: str
-    """`base` or `tuned`; for a model that has no adapter either will do."""
+    """`base` or `tuned`, or the name of a model given on the command line."""
     folder: Path
     """Where its scorecard goes."""
     digest: str
     """Fingerprint of all its weights."""
     settings: dict[str, Any]
     inputs: dict[str, str]
+    side: str = ""
+    """How its engine is asked, `base` or `tuned`, where that is not its name."""
 
     @property
     def card(self) -> Path:
@@ -87,7 +91,7 @@ def models_of(job: Job, run: Run) -> list[Model]:
     # Questions are asked in the form that the recipe's own questions were trained in.
     chat = recipe.prepare.form == "chat" and any(source.text is None for source in recipe.corpora)
     settings = flat(recipe.evaluate, "evaluate") | {"seed": recipe.seed, "chat": chat}
-    tasks = _task_inputs(job)
+    tasks = task_inputs(recipe.evaluate, job.roots)
     inputs = {f"base {recipe.base}": base, "tokenizer": tokenizer} | tasks
     tuned = digest_json([base, run.weights_digest])
     cards = job.folder.scorecards
@@ -121,14 +125,14 @@ def _published(job: Job, run: Run) -> Path:
     return base_folder(job.recipe.base, job.roots, weights=run.method != "scratch")
 
 
-def _task_inputs(job: Job) -> dict[str, str]:
+def task_inputs(wish: Evaluate, roots: tuple[Path, ...]) -> dict[str, str]:
     """The digests of every task and of its files."""
     inputs = {}
-    for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general):
-        task, roots = load_task(name, job.roots)
+    for name in (*wish.tasks, *wish.general):
+        task, places = load_task(name, roots)
         inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
-        inputs |= {f"rows of {task.task}": place} if (place := origin(task, roots)) else {}
+        inputs |= {f"rows of {task.task}": rows} if (rows := origin(task, places)) else {}
         for split in (task.test_split, task.fewshot_split):
-            files = split_files(task, split, roots) if split else []
-            inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, roots).items()}
+            files = split_files(task, split, places) if split else []
+            inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, places).items()}
     return inputs

@@ -14,6 +14,8 @@ from configs.vocabulary import base_there, rows_of, vocabulary_of
 from training.footprint import footprint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from huggingface_hub import EvalResult
 
     from configs.job import Job
@@ -46,7 +48,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
         "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),
-        _ledger(corpus),
+        _ledger(corpus, job.folder.corpus),
         _training(job, run),
         "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in checks.items()),
         _safety(job.recipe.sector),
@@ -121,7 +123,7 @@ def _table(rows: tuple[Difference, ...]) -> str:
     return "\n".join(lines)
 
 
-def _ledger(corpus: Corpus) -> str:
+def _ledger(corpus: Corpus, folder: Path) -> str:
     lines = [
         "## Data\n",
         "| source | licence | origin | rows | refused | dropped | documents | tokens | repeats |",
@@ -132,7 +134,7 @@ def _ledger(corpus: Corpus) -> str:
         f"| {_reasons(source.dropped)} | {source.documents} | {source.tokens} | {source.repeats:g} |"
         for source in corpus.sources
     ]
-    lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus).items())]
+    lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus, folder).items())]
     lines += [f"- **{source.name}.** {_findings(corpus, source)}" for source in corpus.sources]
     return "\n".join(lines)
 

@@ -134,26 +134,24 @@ def agreement(mine: Found, theirs: Found) -> tuple[float, int]:
     return largest, changed
 
 
-def rows(cases: Sequence[str], found: dict[str, tuple[Found, Found]]) -> Iterator[str]:
-    """One line for each case."""
-    yield "| case | items | tokens | of lm-eval's | CPU s | of lm-eval's | target | largest difference, nats | answers changed |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
-    for case in cases:
-        mine, theirs = found[case]
-        largest, changed = agreement(mine, theirs)
-        target = " / ".join(f"{part:.2f}x" for part in TARGETS[case]) if case in TARGETS else ""
-        cells = [
-            f"{case}: {CASES[case]}",
-            f"{len(mine['answers'])}",
-            f"{mine['tokens']:,} / {theirs['tokens']:,}",
-            f"{mine['tokens'] / theirs['tokens']:.3f}x",
-            f"{mine['seconds']:.1f} / {theirs['seconds']:.1f}",
-            f"{mine['seconds'] / theirs['seconds']:.3f}x",
-            target,
-            f"{largest:.1e}",
-            f"{changed}",
-        ]
-        yield f"| {' | '.join(cells)} |"
+HEAD = "| case | items | tokens | of lm-eval's | CPU s | of lm-eval's | target | largest difference, nats | answers changed |"
+
+
+def row(case: str, mine: Found, theirs: Found) -> str:
+    """The line of one case."""
+    largest, changed = agreement(mine, theirs)
+    cells = [
+        f"{case}: {CASES[case]}",
+        f"{len(mine['answers'])}",
+        f"{mine['tokens']:,} / {theirs['tokens']:,}",
+        f"{mine['tokens'] / theirs['tokens']:.3f}x",
+        f"{mine['seconds']:.1f} / {theirs['seconds']:.1f}",
+        f"{mine['seconds'] / theirs['seconds']:.3f}x",
+        " / ".join(f"{part:.2f}x" for part in TARGETS[case]) if case in TARGETS else "",
+        f"{largest:.1e}",
+        f"{changed}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def together(keep: Path, given: argparse.Namespace, case: str) -> Iterator[str]:
@@ -196,15 +194,14 @@ def main() -> None:
         parameters = make_base(keep / "base", SEED)
         make_adapter(keep / "base", keep / "adapter")
         make(keep, given.shared, given.questions)
-        found = {}
+        print(f"{parameters:,} parameters, {given.threads} thread(s); {versions(('torch', 'transformers'))}\n")
+        print(f"{HEAD}\n|---|{'---:|' * 8}", flush=True)
+        made_with = ""
         for case in given.cases:
-            print(case, file=sys.stderr, flush=True)
-            found[case] = run_ours(keep, given, case), run_peer(keep, given, case)
-        theirs = next(iter(found.values()))[1]["versions"]
-        print(
-            f"{parameters:,} parameters, {given.threads} thread(s); {versions(('torch', 'transformers'))}; {theirs}\n"
-        )
-        print("\n".join(rows(given.cases, found)), flush=True)
+            mine, theirs = run_ours(keep, given, case), run_peer(keep, given, case)
+            print(row(case, mine, theirs), flush=True)
+            made_with = theirs["versions"]
+        print(f"\nBeside {made_with}.")
         print(f"\n{chr(10).join(together(keep, given, given.cases[0]))}")
 
 

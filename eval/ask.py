@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 TWICE = 64
 """Items of a task that are asked a second time, at most."""
-TWICE_PART = 16
+TWICE_PART = 32
 """One item in so many is asked a second time ..."""
-TWICE_LEAST = 8
+TWICE_LEAST = 4
 """... but so many at least, where there are."""
 
 

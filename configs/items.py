@@ -118,6 +118,11 @@ def _paths(task: Task, split: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- rows
 
 
+def rows_of(task: Task, split: str, roots: tuple[Path, ...]) -> list[Mapping[str, Any]]:
+    """The fields of a split's rows, at the positions that `Item.row` names."""
+    return list(_rows(task, split, roots, Counter()))
+
+
 def _rows(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[str]) -> Iterator[Mapping[str, Any]]:
     """The rows of a split that the task selects, as fields."""
     allowed = _keys(task, split, roots)

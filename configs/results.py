@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from configs.errors import RecipeError
 from configs.load import load_task
+from configs.store import HOUSE
 from configs.task import task_files
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import EvalResult, EvalResultEntry
 
-    from configs.scores import Difference, Score
+    from configs.scores import Score
     from configs.task import Task
 
 DIGITS = 4
@@ -83,11 +84,6 @@ def results_of(scores: Iterable[Score], roots: tuple[Path, ...], base: Iterable[
     return found
 
 
-def results_of_tuned(rows: Iterable[Difference], roots: tuple[Path, ...]) -> list[Result]:
-    """The tuned model's side of a comparison; the interval of the value itself is in its scorecard."""
-    return [Result(row.task, row.metric, row.tuned, row.n, None, None, row.base, *_about(row.task, roots)) for row in rows]
-
-
 def _about(name: str, roots: tuple[Path, ...]) -> tuple[str | None, str | None, str | None, str | None]:
     """Data set, configuration, split and revision of a task that we ship, or of a task file found by its name."""
     task = known_task(name, roots)
@@ -102,7 +98,7 @@ def _about(name: str, roots: tuple[Path, ...]) -> tuple[str | None, str | None, 
 def known_task(name: str, roots: tuple[Path, ...]) -> Task | None:
     """The task of this name that SectorLM ships or that stands as NAME.yaml in one of the roots; None for others."""
     places = [path for root in roots if (path := root / f"{name}.yaml").is_file()]
-    if name not in task_files(roots[-1]) and not places:
+    if name not in task_files(HOUSE) and not places:
         return None
     try:
         return load_task(name if not places else places[0].name, roots)[0]

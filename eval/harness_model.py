@@ -131,7 +131,7 @@ class OurModel(LM):  # type: ignore[misc]
         return told
 
 
-def shared(contexts: Sequence[Sequence[int]]) -> int:
+def shared(contexts: Sequence[list[int]]) -> int:
     """How many tokens all contexts begin with, at least one less than the shortest has.
 
     >>> shared([[1, 2, 3], [1, 2, 4], [1, 2]])

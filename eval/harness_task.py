@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.task import ConfigurableTask
 
+from eval.native import NATIVE
 from eval.score import LOWER_IS_BETTER, STATISTICS, best_choice, classes_of, columns, read_answer, sums_of
 from eval.translate import ITEM
 
@@ -19,18 +20,6 @@ if TYPE_CHECKING:
     from configs.task import Task
     from eval.answers import Line
     from eval.translate import Translated
-
-NATIVE: dict[str, dict[str, tuple[str, str, bool]]] = {
-    "multiple_choice": {"acc": ("acc", "mean", True), "acc_norm": ("acc_bytes", "mean", True)},
-    "loglikelihood_rolling": {
-        "bits_per_byte": ("bits_per_byte", "bits_per_byte", False),
-        "byte_perplexity": ("byte_perplexity", "weighted_perplexity", False),
-        "word_perplexity": ("word_perplexity", "weighted_perplexity", False),
-    },
-}
-"""Metrics of ours that lm-eval has under some name, how it sums them up, and whether more is better. Its `acc_norm`
-divides by characters; ours by bytes, which it calls `acc_bytes`."""
-
 
 UNASKED = float("-inf")
 """Stands for a choice that did not fit into the model's context."""
@@ -51,12 +40,11 @@ class OurTask(ConfigurableTask):  # type: ignore[misc]
     def __init__(self, task: Task, translated: Translated, items: Sequence[Item]) -> None:
         self.ours, self.items = task, {item.digest: item for item in items}
         self.rows = {"test": Split(translated.asked), "shown": Split(translated.shown)}
-        self.own = [it.metric for it in task.metric_list if it.metric not in NATIVE.get(task.output_type, {})]
-        self.native = {it.metric: NATIVE[task.output_type][it.metric] for it in task.metric_list if it.metric not in self.own}
+        known = NATIVE.get(task.output_type, {})
+        self.native = {it.metric: known[it.metric] for it in task.metric_list if it.metric in known}
+        self.own = [it.metric for it in task.metric_list if it.metric not in known]
         self.lines: list[Line] = []
-        metrics = [
-            {"metric": name, "aggregation": summed, "higher_is_better": more} for name, summed, more in self.native.values()
-        ]
+        metrics = [it._asdict() for it in self.native.values()]
         super().__init__(config=translated.config | {"dataset_path": "json", "metric_list": metrics})
         for metric in self.own:
             self._aggregation_list[metric] = partial(value_of, metric)

@@ -13,10 +13,16 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from configs.items import read_items, rows_of
+from configs.load import load_task
+from configs.prompts import examples, unasked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from configs.items import Item
+    from configs.recipe import Evaluate
     from configs.task import Task
 
 ITEM, TEXT, CHOICES, TARGET, BEFORE = (
@@ -44,9 +50,34 @@ Rows = list[tuple["Item", "Mapping[str, Any]"]]
 """Items with the fields of their rows."""
 
 
-def paired(items: Sequence[Item], rows: Sequence[Mapping[str, Any]]) -> Rows:
-    """Items with the fields that they were made of."""
-    return [(item, rows[item.row]) for item in items]
+class Gathered(NamedTuple):
+    """A task's items and worked examples with the rows that they were made of."""
+
+    task: Task
+    asked: Rows
+    shown: Rows
+    pool: list[Item]
+    """All that examples could be taken from."""
+
+
+def gather(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Gathered:
+    """What `evaluate` asks and shows of a task, by the same rules.
+
+    Raises:
+        RecipeError: there is no such task.
+        DataError: its data are missing, damaged or without a single item.
+    """
+    task, roots = load_task(name, roots)
+    items, _ = read_items(task, task.test_split, roots, limit=wish.limit, seed=seed)
+    everything = items if wish.limit is None else read_items(task, task.test_split, roots)[0]
+    pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
+    free = unasked(pool, everything)
+    shots = task.num_fewshot if wish.shots is None else wish.shots
+    shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
+    rows = rows_of(task, task.test_split, roots)
+    examples_rows = rows_of(task, task.fewshot_split, roots) if task.fewshot_split and shown else []
+    asked = [(item, rows[item.row]) for item in items]
+    return Gathered(task, asked, [(item, examples_rows[item.row]) for item in shown], free)
 
 
 def translate(task: Task, asked: Rows, shown: Rows, *, templates: bool = True) -> Translated:
@@ -72,7 +103,9 @@ def translate(task: Task, asked: Rows, shown: Rows, *, templates: bool = True) -
         own = list(task.doc_to_choice) if isinstance(task.doc_to_choice, tuple) else task.doc_to_choice
         config["doc_to_choice"] = own if same else CHOICES
         finished += [] if same else ["doc_to_choice"]
-    plain = not task.description or _written_alike(task, "description", task.description, whole, lambda _: task.description)
+    plain = not task.description or _written_alike(
+        task, "description", task.description, whole, lambda _: task.description
+    )
     config["description"] = task.description if plain else BEFORE
     finished += [] if plain else ["description"]
     return Translated(
@@ -108,7 +141,9 @@ def _common(task: Task, shots: int) -> dict[str, Any]:
     return keys
 
 
-def _row(task: Task, pair: tuple[Item, Mapping[str, Any]], finished: Sequence[str], *, templates: bool) -> dict[str, Any]:
+def _row(
+    task: Task, pair: tuple[Item, Mapping[str, Any]], finished: Sequence[str], *, templates: bool
+) -> dict[str, Any]:
     item, fields = pair
     ours = {
         "doc_to_text": (TEXT, item.text),
@@ -123,9 +158,7 @@ def _row(task: Task, pair: tuple[Item, Mapping[str, Any]], finished: Sequence[st
 # ---------------------------------------------------------------- what lm-eval would make of a template
 
 
-def _written_alike(
-    task: Task, key: str, template: str, pairs: Rows, value: Callable[[Item], Any]
-) -> bool:
+def _written_alike(task: Task, key: str, template: str, pairs: Rows, value: Callable[[Item], Any]) -> bool:
     """Whether lm-eval reads from every row what we do."""
     compiled = _compiled(template)
     for item, fields in pairs:

@@ -5,14 +5,46 @@ The front door's own page is `sectorlm.py`; this one is a part of it, and as lig
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from configs import options as opt
+from configs.answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import typer
 
-VERBS: tuple[Callable[..., object], ...] = ()
+
+def export(
+    targets: opt.Scorecards,
+    *,
+    to: opt.ExportForm,
+    out: opt.OutFolder = Path("exports"),
+    sets: opt.Sets = opt.NO_SETS,
+    runs: opt.Runs = opt.RUNS,
+) -> Answer:
+    """Write scorecards in the forms of others, or a recipe's tasks for stock lm-evaluation-harness.
+
+    lm-eval: its results and samples files. model-index: what a model card and .eval_results hold on the Hugging Face hub.
+    csv, parquet: tables of items, scores and differences. tasks: YAML and rows that `lm_eval --include_path` runs.
+
+    Example: sectorlm export runs/my-finance --to parquet --out tables
+    """
+    if to == "tasks":
+        from configs.stages import open_job
+        from eval.exports_tasks import export_tasks
+
+        written = [path for recipe in targets for path in export_tasks(open_job(recipe, sets, runs), out)]
+    else:
+        from eval.exports import export as exported
+
+        written = exported(targets, to, out)
+    return Answer({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
+
+
+VERBS: tuple[Callable[..., object], ...] = (export,)
 
 
 def of_evaluation(app: typer.Typer) -> None:

@@ -101,6 +101,7 @@ def _item_row(card: Card, line: Line) -> Row:
     return {
         "model": card.name,
         **asked,
+        "accepted": list(line.get("accepted", ())),
         "choices": list(line.get("choices", ())),
         **given,
         "loglikelihoods": list(line.get("loglikelihoods", ())),
@@ -167,7 +168,7 @@ def _as_parquet(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"choices": pa.list_(pa.string()), "loglikelihoods": pa.list_(pa.float64())}
+    kinds = dict.fromkeys(("choices", "accepted"), pa.list_(pa.string())) | {"loglikelihoods": pa.list_(pa.float64())}
     kinds |= dict.fromkeys(("answer", "norm", "text"), pa.string()) | {"nats": pa.float64(), "bytes": pa.int64()}
     kinds |= dict.fromkeys(("low", "high", "detectable", "clean", "foreseen", "noise"), pa.float64())
     kinds |= {"clean_n": pa.int64()}

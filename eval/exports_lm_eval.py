@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.results import known_task
 from configs.store import HOUSE
-from eval.score import LOWER_IS_BETTER, columns, item_values
+from eval.score import LOWER_IS_BETTER, STATISTICS, columns, item_values, mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 THEIRS = {"acc_norm": "acc_bytes"}
 """Metrics that it has under another name."""
-BY_ITEM = frozenset({"acc", "acc_norm", "exact_match", "token_f1"})
-"""Metrics whose value is the mean of the items' values."""
-UNITS = {"bits_per_byte": "bytes"}
+UNITS = {"bits_per_byte": "bytes", "byte_perplexity": "bytes", "word_perplexity": "words"}
 """Metrics of likelihoods, and what they are counted by."""
 NORMAL = 1.959964
 """Standard errors in half a 95 % interval of a normal distribution."""
@@ -41,7 +39,8 @@ def results_file(name: str, record: Scorecard, answers: dict[str, list[Line]]) -
     tasks = {score.task: known_task(score.task, (HOUSE,)) for score in record.scores}
     shots = record.settings.get("evaluate.shots")
     shown = {task: it.num_fewshot if shots is None else shots for task, it in tasks.items() if it is not None}
-    samples = {task: [_sample(task, line) for line in lines] for task, lines in answers.items()}
+    metrics = {score.task: list(_metrics(score)) for score in record.scores}
+    samples = {task: [_sample(line, metrics[task]) for line in lines] for task, lines in answers.items()}
     found = {
         "results": {score.task: _values(score, answers[score.task]) for score in record.scores},
         "group_subtasks": {},
@@ -83,8 +82,10 @@ def results_file(name: str, record: Scorecard, answers: dict[str, list[Line]]) -
 
 def samples_files(name: str, record: Scorecard, answers: dict[str, list[Line]]) -> Iterable[tuple[str, bytes]]:
     """The answers of each task."""
-    for task, lines in answers.items():
-        text = "".join(json.dumps(_sample(task, line), ensure_ascii=False) + "\n" for line in lines)
+    for score in record.scores:
+        task, metrics = score.task, list(_metrics(score))
+        lines = [_sample(line, metrics) for line in answers[task]]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         yield f"{_folder(name)}/samples_{task}_{_stamp(record)}.jsonl", text.encode()
 
 
@@ -93,10 +94,10 @@ def _values(score: Score, lines: Sequence[Line]) -> dict[str, Any]:
     found: dict[str, Any] = {"name": score.task, "alias": score.task, "sample_len": score.n}
     for metric, value in _metrics(score).items():
         error: float | str = "N/A"
-        if metric in BY_ITEM and score.clusters == len(lines) > 1:
+        if STATISTICS.get(metric) is mean and score.clusters == len(lines) > 1:
             values = item_values(metric, columns(lines))
-            mean = sum(values) / len(values)
-            error = math.sqrt(sum((it - mean) ** 2 for it in values) / (len(values) - 1) / len(values))
+            middle = sum(values) / len(values)
+            error = math.sqrt(sum((it - middle) ** 2 for it in values) / (len(values) - 1) / len(values))
         elif metric == score.metric:
             error = (score.high - score.low) / 2 / NORMAL
         found |= {f"{_named(metric)},none": value, f"{_named(metric)}_stderr,none": error}
@@ -107,23 +108,23 @@ def _metrics(score: Score) -> dict[str, float]:
     return {score.metric: score.value} | score.metrics
 
 
-def _sample(task: str, line: Line) -> dict[str, Any]:
-    """A line of answers.jsonl as a sample; its metrics are those that one item has."""
+def _sample(line: Line, metrics: Sequence[str]) -> dict[str, Any]:
+    """A line of answers.jsonl as a sample, with those of the metrics that one item has."""
     doc = {key: line.get(key, "") for key in ("question", "choices", "subject", "cluster", "item")}
-    values: dict[str, Any]
     if "nats" in line:
         asked: dict[str, Any] = {"gen_args_0": {"arg_0": line["question"]}}
         answered: list[Any] = [str(-line["nats"])]
-        values = {metric: [-line["nats"], line[unit]] for metric, unit in UNITS.items() if unit in line}
     elif "text" in line:
         asked = {"gen_args_0": {"arg_0": line["question"], "arg_1": {}}}
         answered = [line["text"]]
-        values = {metric: item_values(metric, columns([line]))[0] for metric in ("exact_match", "token_f1")}
     else:
         choices = enumerate(line["choices"])
         asked = {f"gen_args_{at}": {"arg_0": line["question"], "arg_1": choice} for at, choice in choices}
         answered = [[str(likely), "None"] for likely in line["loglikelihoods"]]
-        values = {_named(metric): item_values(metric, columns([line]))[0] for metric in ("acc", "acc_norm")}
+    values: dict[str, Any] = {metric: [-line["nats"], line[UNITS[metric]]] for metric in metrics if metric in UNITS}
+    for metric in metrics:
+        if STATISTICS.get(metric) is mean:
+            values[_named(metric)] = item_values(metric, columns([line]))[0]
     found: dict[str, Any] = {
         "doc_id": line["row"],
         "doc": doc,

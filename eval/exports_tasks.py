@@ -13,7 +13,7 @@ import yaml
 
 from configs.progress import say
 from configs.store import write_atomic
-from eval.native import NATIVE
+from eval.native import NATIVE, NEAR
 from eval.translate import gather, translate
 
 if TYPE_CHECKING:
@@ -48,16 +48,18 @@ def write_task(gathered: Gathered, out: Path) -> list[Path]:
     for split, rows in files.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomic(paths[split], text)
-    known = NATIVE.get(task.output_type, {})
-    metrics = [known[it.metric] for it in task.metric_list if it.metric in known]
+    known = NATIVE.get(task.output_type, NEAR)
+    metrics = [known[it.metric]._asdict() | it.options() for it in task.metric_list if it.metric in known]
     foreign = [it.metric for it in task.metric_list if it.metric not in known]
     if foreign:
         say(f"  {task.task}: lm-eval has no {', '.join(foreign)}; answers are written with `--log_samples`")
     config = ready.config | {
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {split: str(path) for split, path in paths.items()}},
-        "metric_list": [it._asdict() for it in metrics] or [{"metric": "bypass"}],
+        "metric_list": metrics or [{"metric": "bypass"}],
     }
+    if task.filter_list:
+        config["filter_list"] = [it.model_dump(mode="json", exclude_unset=True) for it in task.filter_list]
     file = out / f"{task.task}.yaml"
     about = f"# {task.metadata.source}; licence {task.metadata.licence}\n"
     write_atomic(file, about + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.task import ConfigurableTask
 
 from eval.native import NATIVE
-from eval.score import LOWER_IS_BETTER, STATISTICS, best_choice, classes_of, columns, read_answer, sums_of
+from eval.reading import answer_of, best_choice, sizes
+from eval.score import LOWER_IS_BETTER, STATISTICS, classes_of, columns, sums_of
 from eval.translate import ITEM
 
 if TYPE_CHECKING:
@@ -80,11 +81,13 @@ def outcome(task: Task, item: Item, results: Sequence[Any]) -> Line:
         "subject": item.subject,
         "choices": list(item.choices),
         "target": item.target,
+        **({"accepted": list(item.accepted)} if item.accepted else {}),
+        **({"options": options} if (options := task.options()) else {}),
     }
     if task.output_type == "loglikelihood_rolling":
-        return about | {"nats": round(-results[0], 6), "bytes": len(item.text.encode())}
+        return about | {"nats": round(-results[0], 6), **sizes(item.text)}
     if task.output_type == "generate_until":
-        return about | {"answer": read_answer(results[0], item.choices), "text": results[0]}
+        return about | {"answer": answer_of(task, results[0], item.choices), "text": results[0]}
     likely = [round(value, 6) for value, _ in results]
     found = [] if UNASKED in likely else likely
     best = {"answer": best_choice(found, item.choices), "norm": best_choice(found, item.choices, per_byte=True)}

@@ -172,6 +172,8 @@ def _written_alike(task: Task, key: str, template: str, pairs: Rows, value: Call
         if key == "doc_to_text" and task.doc_to_choice is not None and str(found).isdigit():
             return False  # there a number as question means: the choices are contexts
         wanted = value(item)
+        if isinstance(found, list) and item.accepted:
+            found = found[0]  # the first of several right answers stands in a worked example, there as here
         if key == "doc_to_target" and isinstance(found, str) and isinstance(wanted, int):
             found = item.choices.index(found) if found in item.choices else None
         elif key == "doc_to_target" and isinstance(found, int) and isinstance(wanted, str):

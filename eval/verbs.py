@@ -12,7 +12,7 @@ from configs import options as opt
 from configs.answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import typer
 
@@ -42,6 +42,33 @@ def export(
 
         written = exported(targets, to, out)
     return Answer({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
+
+
+def by_lm_eval(  # noqa: PLR0913 - the options of `sectorlm evaluate`
+    recipe: Path, sets: Sequence[str], runs: Path, engine: str, tasks: Sequence[str], code: Sequence[str]
+) -> Answer:
+    """Score base and tuned model through lm-evaluation-harness, into scorecards of their own.
+
+    Raises:
+        RecipeError: no such engine, or --tasks without lm-eval.
+    """
+    from configs.errors import RecipeError
+    from configs.stages import load_page, open_job, working
+    from configs.view import Found
+    from eval.views import views
+
+    if engine != "lm-eval":
+        raise RecipeError(
+            f"--tasks is for --engine lm-eval, got --engine {engine}" if tasks else f"no such engine: {engine}",
+            where="evaluate",
+            hint="There are sectorlm and lm-eval. The tasks of sectorlm stand in the recipe: --set evaluate.tasks=[NAME].",
+        )
+    job = open_job(recipe, sets, runs)
+    with working(job, "evaluate", recipe, sets):
+        made = load_page("eval.harness").evaluate_by_lm_eval(job, tasks, code)
+    folder = job.folder.root / ("lm-eval-own" if tasks else "lm-eval")
+    found = [Found(folder / record.model / "scorecard.json", record) for record in made]
+    return Answer([record.model_dump(mode="json") for record in made], views(found))
 
 
 VERBS: tuple[Callable[..., object], ...] = (export,)

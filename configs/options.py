@@ -84,8 +84,10 @@ Scorecards = Annotated[
 ExportForm = Annotated[str, typer.Option("--to", help="lm-eval, model-index, csv, parquet, or tasks.")]
 Judge = Annotated[str, typer.Option("--engine", help="sectorlm, or lm-eval: through lm-evaluation-harness.")]
 OwnTasks = Annotated[
-    list[str], typer.Option("--tasks", metavar="NAME | FILE", help="With lm-eval: tasks of its own instead; repeatable.")
+    list[str],
+    typer.Option("--tasks", metavar="NAME | FILE", help="With lm-eval: tasks of its own instead; repeatable."),
 ]
 AllowedCode = Annotated[
-    list[str], typer.Option("--allow-code", metavar="TASK", help="Let this task run the Python code it names; repeatable.")
+    list[str],
+    typer.Option("--allow-code", metavar="TASK", help="Let this task run the Python code it names; repeatable."),
 ]

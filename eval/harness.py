@@ -159,7 +159,9 @@ def _tasks(job: Job) -> dict[str, str]:
     for name in dict.fromkeys((*wish.tasks, *wish.general)):
         task, roots = load_task(name, job.roots)
         inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
-        files = [file for split in (task.test_split, task.fewshot_split) if split for file in split_files(task, split, roots)]
+        files = [
+            file for split in (task.test_split, task.fewshot_split) if split for file in split_files(task, split, roots)
+        ]
         inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, roots).items()}
     return inputs
 
@@ -180,19 +182,25 @@ def _ask_ours(job: Job, gathered: Gathered, engine: Engine) -> list[Tallied]:
     task, items = gathered.task, [item for item, _ in gathered.asked]
     ready = translate(task, gathered.asked, gathered.shown)
     if ready.finished:
-        say(f"  {task.task}: {', '.join(ready.finished)} handed over as finished text, since lm-eval reads it otherwise")
+        say(
+            f"  {task.task}: {', '.join(ready.finished)} handed over as finished text, since lm-eval reads it otherwise"
+        )
     chat = _chat(job) and any(item.text for item in items)
     model, there = OurModel(engine, budget=job.recipe.evaluate.batch_tokens, chat=chat), OurTask(task, ready, items)
     results = run_there(model, {"tasks": {task.task: there}}, chat=chat)["results"][task.task]
     lines = [
         line
-        | {"question": short(item.text), "truncated": asked.truncated, "prompt": digest_json([item.digest, asked.branches])}
+        | {
+            "question": short(item.text),
+            "truncated": asked.truncated,
+            "prompt": digest_json([item.digest, asked.branches]),
+        }
         for place, (line, item) in enumerate(zip(there.lines, items, strict=True))
         if (asked := model.asked[task.task, place])
     ]
     plain = baselines(task, items, gathered.pool, job.recipe.seed)
     score = tally(task, lines, plain, seed=job.recipe.seed, resamples=job.recipe.evaluate.resamples)
-    theirs = {ours: float(results[f"{native.metric},none"]) for ours, native in there.native.items()}
+    theirs: dict[str, float] = {ours: float(results[f"{native.metric},none"]) for ours, native in there.native.items()}
     theirs |= {ours: float(results[f"{ours},none"]) for ours in there.own}
     for metric, value in theirs.items():
         if abs(value - score.metrics[metric]) > ALIKE * max(1.0, abs(value)):

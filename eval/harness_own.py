@@ -18,6 +18,7 @@ from configs.records import Score
 from configs.store import digest_json
 from eval.harness import run_there, short
 from eval.harness_model import OurModel
+from eval.score import STATISTICS, columns, sums_of
 from eval.stats import Interval, bootstrap, generator, wilson
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def load_own(names: Sequence[str], roots: tuple[Path, ...], code: Sequence[str])
         if name not in manager.all_tasks:
             near = did_you_mean(name, manager.all_tasks)
             raise RecipeError(
-                "lm-eval has no such task", where=name, hint=f"{near} Or give the path of a YAML file of its form.".strip()
+                "lm-eval has no such task",
+                where=name,
+                hint=f"{near} Or give the path of a YAML file of its form.".strip(),
             )
     loaded = []
     for name in names:
@@ -72,7 +75,9 @@ def load_own(names: Sequence[str], roots: tuple[Path, ...], code: Sequence[str])
         for task_name, task in found["tasks"].items():
             if getattr(task, "UNSAFE_CODE", False) and name not in code:
                 raise UnsafeArtefactError(
-                    "the task runs code that the model wrote", where=task_name, hint=f"If it may run: --allow-code {name}."
+                    "the task runs code that the model wrote",
+                    where=task_name,
+                    hint=f"If it may run: --allow-code {name}.",
                 )
             if task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=0)
@@ -148,11 +153,105 @@ def ask_own(wish: Evaluate, seed: int, loaded: dict[str, Any], engine: Engine) -
     greedy = "exact_match" in metrics or any(task.OUTPUT_TYPE == "loglikelihood" for task in tasks.values())
     model = OurModel(engine, budget=wish.batch_tokens, greedy=greedy)
     found = run_there(model, loaded, resamples=ERRORS, limit=wish.limit)
-    told = []
-    for name, task in tasks.items():
-        metric, filtered = next(iter(_metrics(found["results"][name])))
-        samples = [sample for sample in found["samples"][name] if sample["filter"] == filtered]
-        lines = [_line(name, sample, model) for sample in samples]
-        low, high, how = _interval(found["results"][name], (metric, filtered), samples, seed, wish.resamples)
-        told.append((_score(name, task, found["results"][name], (metric, filtered)), lines))
-    return told
+    for name, group in found.get("groups", {}).items():
+        say(f"  {name}: {', '.join(f'{key} {value:.4f}' for key, value in group.items() if _is_value(key, value))}")
+    return [_told(name, task, found, model, (wish.resamples, seed)) for name, task in tasks.items()]
+
+
+def _told(
+    name: str, task: Any, found: dict[str, Any], model: OurModel, draws: tuple[int, int]
+) -> tuple[Score, list[Line]]:
+    """One task: its first metric that is counted item by item, by its first filter; `draws` are resamples and seed."""
+    results = found["results"][name]
+    keys = [key for key, value in results.items() if _is_value(key, value)]
+    filtered = keys[0].partition(",")[2]
+    samples = [sample for sample in found["samples"][name] if sample["filter"] == filtered]
+    metrics = {
+        metric if way == filtered else key: float(results[key])
+        for key in keys
+        for metric, _, way in [key.partition(",")]
+    }
+    by_item = [metric for metric in metrics if _counted(metric, metrics[metric], samples)]
+    first = next(iter([*by_item, *(metric for metric in metrics if metric in LENGTHS), *metrics]))
+    lines = [
+        _line(task, name, sample, model) | {"values": {it: float(sample[it]) for it in by_item}} for sample in samples
+    ]
+    interval, alone = _interval(
+        first, results[f"{first},{filtered}"], results.get(f"{first}_stderr,{filtered}"), lines, draws
+    )
+    score = Score(
+        task=name,
+        metric=first,
+        value=metrics[first],
+        low=interval.low,
+        high=interval.high,
+        n=len(lines),
+        clusters=len({line["cluster"] for line in lines}),
+        truncated=sum(line["truncated"] for line in lines),
+        metrics=metrics,
+        higher_is_better=bool(task.higher_is_better().get(first, True)),
+        interval="wilson" if alone else "bootstrap",
+    )
+    return score, lines
+
+
+def _is_value(key: str, value: Any) -> bool:
+    """Whether an entry of its results is a metric's value."""
+    return "," in key and "_stderr," not in key and isinstance(value, int | float)
+
+
+def _counted(metric: str, value: float, samples: Sequence[dict[str, Any]]) -> bool:
+    """Whether a metric is the mean of one number for each item."""
+    own = [sample.get(metric) for sample in samples]
+    numbers = [float(it) for it in own if isinstance(it, bool | int | float)]
+    return len(numbers) == len(own) and math.isclose(sum(numbers) / len(own), value, abs_tol=1e-9)
+
+
+def _interval(
+    metric: str, value: float, error: Any, lines: Sequence[Line], draws: tuple[int, int]
+) -> tuple[Interval, bool]:
+    """The interval, and whether it is Wilson's; where items cannot be drawn again, from lm-eval's own standard error."""
+    counted = [line["values"][metric] for line in lines if metric in line["values"]]
+    alone = len({line["cluster"] for line in lines}) == len(lines)
+    if counted and alone and set(counted) <= {0.0, 1.0}:
+        return wilson(int(sum(counted)), len(counted)), True
+    resamples, seed = draws
+    if counted or metric in LENGTHS:
+        answers = columns(lines)
+        sums_CD, _ = sums_of(metric, answers, ())
+        return bootstrap(sums_CD, STATISTICS[metric], resamples, generator(seed, f"interval {metric}")), False
+    if not isinstance(error, int | float) or not math.isfinite(error):
+        say(f"  {metric}: lm-eval gives no standard error, so the interval is the value alone")
+        error = 0.0
+    return Interval(value, value - NORMAL * error, value + NORMAL * error), False
+
+
+def _line(task: Any, name: str, sample: dict[str, Any], model: OurModel) -> Line:
+    """A line like those of answers.jsonl."""
+    asked = model.asked[name, int(sample["doc_id"])]
+    arguments, results = sample["arguments"], [responses[0] for responses in sample["resps"]]
+    target = sample["target"]
+    line: Line = {
+        "task": name,
+        "row": int(sample["doc_id"]),
+        "item": digest_json([int(sample["doc_id"]), sample["doc_hash"], sample["target_hash"]]),
+        "cluster": sample["doc_hash"],
+        "subject": "",
+        "question": short(str(arguments[0][0])),
+        "choices": [],
+        "target": str(target),
+        "truncated": asked.truncated,
+        "prompt": digest_json([sample["doc_hash"], asked.branches]),
+    }
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        units = {unit: int(sample[metric][1]) for metric, unit in LENGTHS.items() if metric in sample}
+        return line | {"nats": round(-results[0], 6)} | units
+    if task.OUTPUT_TYPE == "generate_until":
+        given = sample["filtered_resps"][0]
+        return line | {"answer": str(given[0] if isinstance(given, list) and given else given), "text": str(results[0])}
+    choices = [str(argument[1]).strip() for argument in arguments]
+    likely = [round(float(value), 6) for value, _ in results]
+    if isinstance(target, int) and 0 <= target < len(choices):
+        line["target"] = choices[target]
+    best = choices[likely.index(max(likely))]
+    return line | {"choices": choices, "answer": best, "loglikelihoods": likely}

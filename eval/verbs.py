@@ -44,7 +44,7 @@ def export(
     return Answer({"files": [str(path) for path in written]}, [f"wrote {path}" for path in written])
 
 
-def by_lm_eval(  # noqa: PLR0913 - the options of `sectorlm evaluate`
+def by_lm_eval(
     recipe: Path, sets: Sequence[str], runs: Path, engine: str, tasks: Sequence[str], code: Sequence[str]
 ) -> Answer:
     """Score base and tuned model through lm-evaluation-harness, into scorecards of their own.

@@ -1,6 +1,6 @@
 """What evaluation asks a model for: likelihoods and texts of token ids, whoever computes them.
 
-`eval.scorer.Scorer` computes here, on weights in memory. A server or another library stands behind the same five names,
+`eval.scorer.Scorer` computes here, on weights in memory. A server or another library stands behind the same names,
 and lm-evaluation-harness can be given any of them as its model.
 """
 
@@ -41,6 +41,9 @@ class Engine(Protocol):
         """What computes, in a few words: number format and kind of device, or the server and its version. Answers of
         different engines are never mixed."""
 
+    def may_share(self, longest: int) -> bool:
+        """Whether prompts of up to so many tokens can share a beginning that is kept; False where nothing is kept."""
+
     def using(self, which: str) -> AbstractContextManager[Engine]:
         """Answer as `base` (the adapter is switched off) or as `tuned`; where there is no adapter both are the model."""
 
@@ -55,10 +58,12 @@ class Engine(Protocol):
             MemoryExhaustedError: one branch alone does not fit into memory.
         """
 
-    def texts(self, contexts: Sequence[list[int]], until: Sequence[str], most: int, shared: int = 0) -> list[str]:
+    def texts(
+        self, contexts: Sequence[list[int]], until: Sequence[str], most: int, shared: int = 0, budget: int = BUDGET
+    ) -> list[str]:
         """The greedy continuation of every context, up to the end mark, the first of `until`, or `most` tokens.
 
-        `shared` as above; the end mark and what follows a member of `until` are not part of the text.
+        `shared` and `budget` as above; the end mark and what follows a member of `until` are not part of the text.
 
         Raises:
             MemoryExhaustedError: one context alone does not fit into memory.

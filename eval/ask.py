@@ -59,6 +59,8 @@ class Asked:
     """Description and worked examples."""
     baselines: dict[str, float]
     seed: int
+    shown: list[Item] = field(default_factory=list)
+    """The worked examples."""
     batches: list[Batch] = field(default_factory=list)
     again: list[Batch] = field(default_factory=list)
     """A small part of the items in batches of another shape."""
@@ -106,7 +108,7 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
     say(f"  {task.task}: {len(items)} items, {len(shown)} worked examples{reasons}")
-    return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed)
+    return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed, shown)
 
 
 def batches_of(task: Task, found: Sequence[Prompt], budget: int) -> list[Batch]:

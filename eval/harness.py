@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import RecipeError
-from configs.items import split_files
 from configs.load import load_task
 from configs.progress import say
-from configs.read import digest_files
-from configs.records import Run, Scorecard, flat, made_by
+from configs.records import Run, Scorecard, made_by
 from configs.store import digest_file, digest_json, staged, verify_files
-from configs.vocabulary import base_of
 from eval.answers import write_answers
-from eval.baselines import baselines
+from eval.pair import models_of, sessions
 from eval.tally import tally
 from eval.translate import gather, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from lm_eval.api.model import LM
 
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from configs.records import Score
     from eval.answers import Line
     from eval.engine import Engine
+    from eval.pair import Model
     from eval.translate import Gathered
 
 VERSION = "0.4.13"
@@ -47,6 +45,8 @@ ALIKE = 1e-9
 """Largest difference between a metric of lm-eval's and our own on the same likelihoods."""
 
 Tallied = tuple["Score", list["Line"]]
+Way = Callable[[dict[str, Any], "Engine"], list[Tallied]]
+"""Asks an engine one task, or several that lm-eval knows under one name, by the settings of a scorecard."""
 
 
 def evaluate_by_lm_eval(job: Job, tasks: Sequence[str] = (), code: Sequence[str] = ()) -> list[Scorecard]:
@@ -61,18 +61,18 @@ def evaluate_by_lm_eval(job: Job, tasks: Sequence[str] = (), code: Sequence[str]
     """
     _refuse_other_version()
     run = Run.read(job.folder.run / "run.json")
-    verify_files(job.folder.run, run.files)
-    wish, seed = job.recipe.evaluate, job.recipe.seed
-    ways: list[Callable[[Engine], list[Tallied]]]
-    if tasks:
-        from eval.harness_own import ask_own, load_own
+    models = _models(job, run, tuple(tasks))
+    wanted = [model for model in models if tasks or not model.kept()]
+    if wanted:
+        verify_files(job.folder.run, run.files)
+        ways = _own_ways(job, tasks, code) if tasks else _our_ways(job)
+        for session in sessions(job, run, wanted):
+            from eval.weights import load_scorer
 
-        ways = [partial(ask_own, wish, seed, loaded) for loaded in load_own(tasks, job.roots, code)]
-    else:
-        names = dict.fromkeys((*wish.tasks, *wish.general))
-        ways = [partial(_ask_ours, job, gather(name, job.roots, wish, seed)) for name in names]
-    asking = Asking(job, run, ways, tuple(tasks))
-    return [_scored(asking, which, engine) for which, engine in _opened(job, run)]
+            engine = load_scorer(session.folder, session.adapter, seed=session.seed)
+            for model in session.models:
+                _scored(job.recipe.name, model, engine, ways)
+    return [Scorecard.read(model.card) for model in models]
 
 
 def _refuse_other_version() -> None:
@@ -88,93 +88,66 @@ def _refuse_other_version() -> None:
         )
 
 
-def _opened(job: Job, run: Run) -> Iterator[tuple[str, Engine]]:
-    """Base and tuned model; with an adapter on one copy of the weights, unless the vocabulary grew."""
-    from eval.weights import load_scorer
-
-    tokens = run.method != "scratch"
-    published, folder = base_folder(job.recipe.base, job.roots, weights=tokens), base_of(job, weights=tokens)
-    weights = job.folder.run / run.weights
-    adapted = run.weights == "adapter"
-    if adapted and published == folder:
-        scorer = load_scorer(folder, weights)
-        yield from (("base", scorer), ("tuned", scorer))
-        return
-    yield "base", load_scorer(published, seed=job.recipe.seed)
-    yield "tuned", load_scorer(folder, weights) if adapted else load_scorer(weights, seed=job.recipe.seed)
-
-
-class Asking(NamedTuple):
-    """What both models are asked, and where the scorecards go."""
-
-    job: Job
-    run: Run
-    ways: list[Callable[[Engine], list[Tallied]]]
-    """Each asks one task, or several that lm-eval knows under one name."""
-    own: tuple[str, ...]
-    """Names of lm-eval's own tasks."""
-
-    @property
-    def folder(self) -> Path:
-        """Beside the scorecards of `sectorlm evaluate`."""
-        return self.job.folder.root / ("lm-eval-own" if self.own else "lm-eval")
+def _models(job: Job, run: Run, own: tuple[str, ...]) -> list[Model]:
+    """Base and tuned as `sectorlm evaluate` knows them, with folders of their own; lm-eval's tasks are no inputs."""
+    wish, found = job.recipe.evaluate, []
+    ours = [load_task(name, job.roots)[0].task for name in (*wish.tasks, *wish.general)]
+    labels = tuple(label for task in ours for label in (f"task {task}", f"{task}: "))
+    for model in models_of(job, run):
+        settings, inputs = model.settings | {"engine": ENGINE}, model.inputs
+        if own:
+            settings |= {"evaluate.tasks": list(own), "evaluate.general": []}
+            inputs = {label: digest for label, digest in inputs.items() if not label.startswith(labels)}
+        folder = job.folder.root / folder_of(own) / model.which
+        found.append(replace(model, folder=folder, settings=settings, inputs=inputs))
+    return found
 
 
-def _scored(asking: Asking, which: str, engine: Engine) -> Scorecard:
+def folder_of(own: Sequence[str]) -> str:
+    """Where the scorecards lie in a run folder: those of lm-eval's own tasks apart."""
+    return "lm-eval-own" if own else "lm-eval"
+
+
+def _our_ways(job: Job) -> list[Way]:
+    wish, seed = job.recipe.evaluate, job.recipe.seed
+    names = dict.fromkeys((*wish.tasks, *wish.general))
+    return [partial(ask_ours, gather(name, job.roots, wish, seed)) for name in names]
+
+
+def _own_ways(job: Job, tasks: Sequence[str], code: Sequence[str]) -> list[Way]:
+    from eval.harness_own import ask_own, load_own
+
+    return [partial(ask_own, loaded) for loaded in load_own(tasks, job.roots, code)]
+
+
+def _scored(name: str, model: Model, engine: Engine, ways: Sequence[Way]) -> None:
     """Ask one model everything and write its scorecard, record last."""
-    started, before, (job, run, ways, own) = time.monotonic(), engine.tokens, asking
-    tokens = run.method != "scratch"
-    base = base_digest(base_folder(job.recipe.base, job.roots, weights=tokens))
-    say(f"{ENGINE}: {which}")
-    with engine.using(which):
-        found = [pair for way in ways for pair in way(engine)]
-    settings = flat(job.recipe.evaluate, "evaluate") | {"seed": job.recipe.seed, "chat": _chat(job), "engine": ENGINE}
-    if own:
-        settings |= {"evaluate.tasks": list(own), "evaluate.general": []}
-    inputs = {f"base {job.recipe.base}": base, "tokenizer": tokenizer_digest(base_of(job, weights=tokens))}
-    if which == "tuned":
-        inputs["tuned weights"] = run.weights_digest
-    with staged(asking.folder / which) as staging:
+    started, before = time.monotonic(), engine.tokens
+    say(f"{ENGINE}: {model.which}")
+    with engine.using(model.which):
+        found = [pair for way in ways for pair in way(model.settings, engine)]
+    with staged(model.folder) as staging:
         write_answers(staging / "answers.jsonl", [line for _, lines in found for line in lines])
         record = Scorecard(
-            name=job.recipe.name,
-            settings=settings,
-            inputs=inputs | ({} if own else _tasks(job)),
+            name=name,
+            settings=model.settings,
+            inputs=model.inputs,
             files={"answers.jsonl": digest_file(staging / "answers.jsonl")},
             made=made_by("eval", started),
-            model=which,
-            model_digest=base if which == "base" else digest_json([base, run.weights_digest]),
+            model=model.which,
+            model_digest=model.digest,
             engine=f"{ENGINE}, {engine.engine}",
             scores=tuple(score for score, _ in found),
             tokens=engine.tokens - before,
             seconds=round(time.monotonic() - started, 3),
         )
         record.write(staging / "scorecard.json")
-    return record
-
-
-def _tasks(job: Job) -> dict[str, str]:
-    """The digests of the recipe's tasks and of their files."""
-    wish, inputs = job.recipe.evaluate, {}
-    for name in dict.fromkeys((*wish.tasks, *wish.general)):
-        task, roots = load_task(name, job.roots)
-        inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
-        files = [
-            file for split in (task.test_split, task.fewshot_split) if split for file in split_files(task, split, roots)
-        ]
-        inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, roots).items()}
-    return inputs
-
-
-def _chat(job: Job) -> bool:
-    """Whether questions are asked as a user's turn, as the recipe's own were in training."""
-    return job.recipe.prepare.form == "chat" and any(source.text is None for source in job.recipe.corpora)
 
 
 # ---------------------------------------------------------------- one task of ours
 
 
-def _ask_ours(job: Job, gathered: Gathered, engine: Engine) -> list[Tallied]:
+def ask_ours(gathered: Gathered, settings: dict[str, Any], engine: Engine) -> list[Tallied]:
     """One task of ours by lm-eval: its score, and a line for each item."""
     from eval.harness_model import OurModel
     from eval.harness_task import OurTask
@@ -185,21 +158,15 @@ def _ask_ours(job: Job, gathered: Gathered, engine: Engine) -> list[Tallied]:
         say(
             f"  {task.task}: {', '.join(ready.finished)} handed over as finished text, since lm-eval reads it otherwise"
         )
-    chat = _chat(job) and any(item.text for item in items)
-    model, there = OurModel(engine, budget=job.recipe.evaluate.batch_tokens, chat=chat), OurTask(task, ready, items)
+    chat = settings["chat"] and any(item.text for item in items)
+    model, there = OurModel(engine, budget=settings["evaluate.batch_tokens"], chat=chat), OurTask(task, ready, items)
     results = run_there(model, {"tasks": {task.task: there}}, chat=chat)["results"][task.task]
-    lines = [
-        line
-        | {
-            "question": short(item.text),
-            "truncated": asked.truncated,
-            "prompt": digest_json([item.digest, asked.branches]),
-        }
-        for place, (line, item) in enumerate(zip(there.lines, items, strict=True))
-        if (asked := model.asked[task.task, place])
-    ]
-    plain = baselines(task, items, gathered.pool, job.recipe.seed)
-    score = tally(task, lines, plain, seed=job.recipe.seed, resamples=job.recipe.evaluate.resamples)
+    lines = []
+    for place, (line, item) in enumerate(zip(there.lines, items, strict=True)):
+        asked = model.asked[task.task, place]
+        prompt = digest_json([item.digest, asked.branches])
+        lines.append(line | {"question": short(item.text), "truncated": asked.truncated, "prompt": prompt})
+    score = tally(task, lines, gathered.baselines, seed=settings["seed"], resamples=settings["evaluate.resamples"])
     theirs: dict[str, float] = {ours: float(results[f"{native.metric},none"]) for ours, native in there.native.items()}
     theirs |= {ours: float(results[f"{ours},none"]) for ours in there.own}
     for metric, value in theirs.items():
@@ -209,9 +176,7 @@ def _ask_ours(job: Job, gathered: Gathered, engine: Engine) -> list[Tallied]:
     return [(score.model_copy(update={"metrics": metrics, "value": metrics[score.metric]}), lines)]
 
 
-def run_there(
-    model: LM, tasks: dict[str, Any], *, chat: bool = False, resamples: int = 0, **more: Any
-) -> dict[str, Any]:
+def run_there(model: LM, tasks: dict[str, Any], *, chat: bool = False, limit: int | None = None) -> dict[str, Any]:
     """What `lm_eval.evaluator.evaluate` finds; its warnings about keys that are left out are not shown."""
     from lm_eval.evaluator import evaluate
 
@@ -219,11 +184,11 @@ def run_there(
         found: dict[str, Any] = evaluate(
             model,
             tasks,
-            bootstrap_iters=resamples,
+            bootstrap_iters=0,
+            limit=limit,
             log_samples=True,
             apply_chat_template=chat,
             fewshot_as_multiturn=False,
-            **more,
         )
     return found
 

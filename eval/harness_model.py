@@ -14,6 +14,7 @@ from configs.errors import DataError
 from configs.prompts import Branch, Encoder, windows
 from configs.prompts import _fit as fitted
 from eval.engine import BUDGET
+from eval.sharing import beginning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ class OurModel(LM):  # type: ignore[misc]
         for (task, row, _), (kept, cut) in zip(groups, fit, strict=True):
             before = self.asked.get((task, row), Asked([], truncated=False))
             self.asked[task, row] = Asked(before.branches + kept, before.truncated or cut)
-        values = self._scored([branch for kept, _ in fit for branch in kept])
+        values = self._scored([(branch, cut) for kept, cut in fit for branch in kept])
         found = [(float("-inf"), False)] * len(requests)
         scored = iter(values)
         for places, (kept, _) in zip(groups.values(), fit, strict=True):
@@ -81,7 +82,7 @@ class OurModel(LM):  # type: ignore[misc]
         cut = [windows(own, self.encode.start, self.engine.room) if own else [] for own in ids]
         for request, branches in zip(requests, cut, strict=True):
             self.asked[_row(request)] = Asked(branches, truncated=False)
-        values = iter(self._scored([branch for branches in cut for branch in branches]))
+        values = iter(self._scored([(branch, len(branches) > 1) for branches in cut for branch in branches]))
         return [sum(sum(next(values)) for _ in branches) for branches in cut]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -103,23 +104,22 @@ class OurModel(LM):  # type: ignore[misc]
             batches.setdefault((until, most), []).extend((place, branch.context) for branch in kept)
         texts = [""] * len(requests)
         for (until, most), batch in batches.items():
-            batch.sort(key=lambda pair: len(pair[1]))
             given = [context for _, context in batch]
-            written = self.engine.texts(given, until, most, shared(given)) if given else []
+            written = self.engine.texts(given, until, most, beginning(given), self.budget) if given else []
             for (place, _), text in zip(batch, written, strict=True):
                 texts[place] = text
         return texts
 
-    def _scored(self, branches: Sequence[Branch]) -> list[list[float]]:
-        """Log-likelihoods in the order of the branches, asked from the shortest to the longest."""
-        if not branches:
-            return []
-        order = sorted(range(len(branches)), key=lambda at: len(branches[at].context))
-        sorted_ = [branches[at] for at in order]
-        values = self.engine.loglikelihoods(sorted_, self.budget, shared([branch.context for branch in sorted_]))
+    def _scored(self, branches: Sequence[tuple[Branch, bool]]) -> list[list[float]]:
+        """Log-likelihoods of branches; those that were cut apart, since they begin with nothing that others do."""
         found: list[list[float]] = [[] for _ in branches]
-        for at, value in zip(order, values, strict=True):
-            found[at] = value
+        for part in (False, True):
+            places = [place for place, (_, cut) in enumerate(branches) if cut == part]
+            given = [branches[place][0] for place in places]
+            shared = beginning([branch.context for branch in given])
+            values = self.engine.loglikelihoods(given, self.budget, shared) if given else []
+            for place, value in zip(places, values, strict=True):
+                found[place] = value
         return found
 
     def _greedy(self, branch: Branch) -> list[bool]:
@@ -129,17 +129,6 @@ class OurModel(LM):  # type: ignore[misc]
             [text] = self.engine.texts([branch.context], (), len(follower))
             told.append(text == str(self.engine.tokenizer.decode(follower, skip_special_tokens=True)))
         return told
-
-
-def shared(contexts: Sequence[list[int]]) -> int:
-    """How many tokens all contexts begin with, at least one less than the shortest has.
-
-    >>> shared([[1, 2, 3], [1, 2, 4], [1, 2]])
-    1
-    """
-    first, last = min(contexts), max(contexts)
-    least = min(map(len, contexts)) - 1
-    return next((at for at in range(least) if first[at] != last[at]), max(least, 0))
 
 
 def _row(request: Instance) -> tuple[str, int]:

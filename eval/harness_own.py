@@ -7,9 +7,11 @@ that two models are compared item by item here too.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from configs.errors import DataError, RecipeError, UnsafeArtefactError, did_you_mean
@@ -22,18 +24,15 @@ from eval.score import STATISTICS, columns, sums_of
 from eval.stats import Interval, bootstrap, generator, wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from configs.recipe import Evaluate
     from eval.answers import Line
     from eval.engine import Engine
 
 FEWSHOT_SEED = 1234
 """The seed that draws worked examples where lm-eval's own command is given none (`lm_eval.defaults`)."""
-NORMAL = 1.959964
-"""Standard errors in half a 95 % interval of a normal distribution."""
-ERRORS = 1000
-"""Resamples of its own standard errors, where it has to draw them."""
+DRAWS = 1000
+"""Resamples where one of lm-eval's own ways to sum up gives the value: it is asked anew for each."""
 LENGTHS = {"byte_perplexity": "bytes", "bits_per_byte": "bytes", "word_perplexity": "words"}
 """Its metrics of whole texts, and what they are counted by."""
 
@@ -141,21 +140,24 @@ def _unread(name: str, error: Exception) -> DataError:
 # ---------------------------------------------------------------- asking
 
 
-def ask_own(wish: Evaluate, seed: int, loaded: dict[str, Any], engine: Engine) -> list[tuple[Score, list[Line]]]:
+def ask_own(loaded: dict[str, Any], settings: dict[str, Any], engine: Engine) -> list[tuple[Score, list[Line]]]:
     """Every task below one name: its score, and a line for each item."""
-    tasks = loaded["tasks"]
+    tasks, limit, shots = loaded["tasks"], settings["evaluate.limit"], settings["evaluate.shots"]
     for name, task in tasks.items():
-        if wish.shots is not None:
-            task.set_config(key="num_fewshot", value=wish.shots)
-        if wish.limit is not None and wish.limit < len(task.eval_docs):
-            say(f"  {name}: the first {wish.limit} of {len(task.eval_docs)} items")
+        if shots is not None:
+            task.set_config(key="num_fewshot", value=shots)
+        if limit is not None and limit < len(task.eval_docs):
+            say(f"  {name}: the first {limit} of {len(task.eval_docs)} items")
     metrics = {metric for task in tasks.values() for metric in task.aggregation()}
     greedy = "exact_match" in metrics or any(task.OUTPUT_TYPE == "loglikelihood" for task in tasks.values())
-    model = OurModel(engine, budget=wish.batch_tokens, greedy=greedy)
-    found = run_there(model, loaded, resamples=ERRORS, limit=wish.limit)
+    model = OurModel(engine, budget=settings["evaluate.batch_tokens"], greedy=greedy)
+    found = run_there(model, loaded, limit=limit)
     for name, group in found.get("groups", {}).items():
         say(f"  {name}: {', '.join(f'{key} {value:.4f}' for key, value in group.items() if _is_value(key, value))}")
-    return [_told(name, task, found, model, (wish.resamples, seed)) for name, task in tasks.items()]
+    return [
+        _told(name, task, found, model, (settings["evaluate.resamples"], settings["seed"]))
+        for name, task in tasks.items()
+    ]
 
 
 def _told(
@@ -176,9 +178,11 @@ def _told(
     lines = [
         _line(task, name, sample, model) | {"values": {it: float(sample[it]) for it in by_item}} for sample in samples
     ]
-    interval, alone = _interval(
-        first, results[f"{first},{filtered}"], results.get(f"{first}_stderr,{filtered}"), lines, draws
-    )
+    if first in by_item or first in LENGTHS:
+        interval, alone = _interval(first, lines, draws)
+    else:
+        summed = partial(_summed, task.aggregation()[first], [sample[first] for sample in samples])
+        interval, alone = _drawn(metrics[first], summed, len(samples), draws[1]), False
     score = Score(
         task=name,
         metric=first,
@@ -207,23 +211,26 @@ def _counted(metric: str, value: float, samples: Sequence[dict[str, Any]]) -> bo
     return len(numbers) == len(own) and math.isclose(sum(numbers) / len(own), value, abs_tol=1e-9)
 
 
-def _interval(
-    metric: str, value: float, error: Any, lines: Sequence[Line], draws: tuple[int, int]
-) -> tuple[Interval, bool]:
-    """The interval, and whether it is Wilson's; where items cannot be drawn again, from lm-eval's own standard error."""
+def _interval(metric: str, lines: Sequence[Line], draws: tuple[int, int]) -> tuple[Interval, bool]:
+    """The interval of what is counted item by item, and whether it is Wilson's."""
     counted = [line["values"][metric] for line in lines if metric in line["values"]]
     alone = len({line["cluster"] for line in lines}) == len(lines)
     if counted and alone and set(counted) <= {0.0, 1.0}:
         return wilson(int(sum(counted)), len(counted)), True
+    sums_CD, _ = sums_of(metric, columns(lines), ())
     resamples, seed = draws
-    if counted or metric in LENGTHS:
-        answers = columns(lines)
-        sums_CD, _ = sums_of(metric, answers, ())
-        return bootstrap(sums_CD, STATISTICS[metric], resamples, generator(seed, f"interval {metric}")), False
-    if not isinstance(error, int | float) or not math.isfinite(error):
-        say(f"  {metric}: lm-eval gives no standard error, so the interval is the value alone")
-        error = 0.0
-    return Interval(value, value - NORMAL * error, value + NORMAL * error), False
+    return bootstrap(sums_CD, STATISTICS[metric], resamples, generator(seed, f"interval {metric}")), False
+
+
+def _summed(way: Callable[[list[Any]], float], counted: Sequence[Any], rows: Sequence[int]) -> float:
+    return float(way([counted[row] for row in rows]))
+
+
+def _drawn(value: float, summed: Callable[[Sequence[int]], float], n: int, seed: int) -> Interval:
+    """The percentile interval of a value over items drawn again (Efron and Tibshirani 1993, chapter 13)."""
+    rows_RN = generator(seed, "interval of another's value").integers(0, n, (DRAWS, n))
+    low, high = np.quantile([summed(rows_N.tolist()) for rows_N in rows_RN], [0.025, 0.975])
+    return Interval(value, float(low), float(high))
 
 
 def _line(task: Any, name: str, sample: dict[str, Any], model: OurModel) -> Line:

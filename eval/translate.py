@@ -13,9 +13,9 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.items import read_items, rows_of
+from configs.items import rows_of
 from configs.load import load_task
-from configs.prompts import examples, unasked
+from eval.ask import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,28 +56,26 @@ class Gathered(NamedTuple):
     task: Task
     asked: Rows
     shown: Rows
-    pool: list[Item]
-    """All that examples could be taken from."""
+    baselines: dict[str, float]
 
 
 def gather(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Gathered:
-    """What `evaluate` asks and shows of a task, by the same rules.
+    """What `sectorlm evaluate` asks and shows of a task.
 
     Raises:
         RecipeError: there is no such task.
         DataError: its data are missing, damaged or without a single item.
     """
+    found = ask(name, roots, wish, seed)
     task, roots = load_task(name, roots)
-    items, _ = read_items(task, task.test_split, roots, limit=wish.limit, seed=seed)
-    everything = items if wish.limit is None else read_items(task, task.test_split, roots)[0]
-    pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
-    free = unasked(pool, everything)
-    shots = task.num_fewshot if wish.shots is None else wish.shots
-    shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
-    rows = rows_of(task, task.test_split, roots)
-    examples_rows = rows_of(task, task.fewshot_split, roots) if task.fewshot_split and shown else []
-    asked = [(item, rows[item.row]) for item in items]
-    return Gathered(task, asked, [(item, examples_rows[item.row]) for item in shown], free)
+    asked = _with_rows(task, task.test_split, roots, found.items)
+    shown = _with_rows(task, task.fewshot_split, roots, found.shown) if task.fewshot_split and found.shown else []
+    return Gathered(task, asked, shown, found.baselines)
+
+
+def _with_rows(task: Task, split: str, roots: tuple[Path, ...], items: Sequence[Item]) -> Rows:
+    rows = rows_of(task, split, roots)
+    return [(item, rows[item.row]) for item in items]
 
 
 def translate(task: Task, asked: Rows, shown: Rows, *, templates: bool = True) -> Translated:

@@ -66,7 +66,7 @@ def by_lm_eval(
     job = open_job(recipe, sets, runs)
     with working(job, "evaluate", recipe, sets):
         made = load_page("eval.harness").evaluate_by_lm_eval(job, tasks, code)
-    folder = job.folder.root / ("lm-eval-own" if tasks else "lm-eval")
+        folder = job.folder.root / load_page("eval.harness").folder_of(tasks)
     found = [Found(folder / record.model / "scorecard.json", record) for record in made]
     return Answer([record.model_dump(mode="json") for record in made], views(found))
 

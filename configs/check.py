@@ -18,17 +18,18 @@ from configs.base import base_folder, local_folder, read_config
 from configs.errors import DataError, PolicyError, RecipeError, SectorLMError, UnsafeArtefactError
 from configs.governance import strictest
 from configs.hub import COMMIT, HUB, hub_path
-from configs.items import LOCAL, read_items, split_files
+from configs.items import read_items
 from configs.job import Job, find_files
 from configs.licences import licence_problem
 from configs.load import load_recipe, load_task, problems, read_recipe
 from configs.problems import at_place
 from configs.progress import say
 from configs.recipe import Evaluate, Prepare, Recipe, Source
+from configs.splits import files_of, origin, split_files
 from configs.store import HOUSE, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from configs.task import Task
     from configs.yaml_nodes import KeyPath, Tree
@@ -234,8 +235,9 @@ def _render_first(source: Source, files: list[Path], inside: str) -> None:
 
 def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...]) -> None:
     """The splits are there, apart from each other, and their items render."""
-    if task.dataset_path not in LOCAL:
-        found.note(*key, text=f"{task.task}: {task.dataset_path} is read from the hub; not looked at here")
+    files = files_of(task, roots)
+    if files is None:
+        found.note(*key, text=f"{task.task}: {origin(task, roots)}; not looked at here")
         return
     items, refused = read_items(task, task.test_split, roots)
     if refused:
@@ -244,7 +246,7 @@ def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...
     if task.fewshot_split is None:
         return
     test, shots = (set(split_files(task, split, roots)) for split in (task.test_split, task.fewshot_split))
-    if test & shots and not task.keys:
+    if test & shots and not files.keys and files.split_column is None:
         both = sorted(test & shots)[0]
         raise DataError(
             f"task {task.task}: {both.name} is both its {task.test_split} and its {task.fewshot_split} split"
@@ -258,7 +260,8 @@ def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots
     Raises:
         DataError: they share a file.
     """
-    if task.dataset_path not in LOCAL or task.keys or _rows_apart(task, source):
+    files = files_of(task, task_roots)
+    if files is None or files.keys or _rows_apart(files.where_of(task.test_split), source):
         return
     trained = {
         (file, path.partition("!")[2])
@@ -266,8 +269,7 @@ def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots
         if not path.startswith(HUB)
         for file in _there(path, roots)
     }
-    given = task.dataset_kwargs.data_files.get(task.test_split, ())
-    for path in (given,) if isinstance(given, str) else given:
+    for path in files.paths(task, task.test_split):
         for file in _there(path, task_roots):
             if (file, path.partition("!")[2]) in trained:
                 raise DataError(
@@ -283,9 +285,9 @@ def _there(path: str, roots: tuple[Path, ...]) -> list[Path]:
         return []  # already among the problems of its source or task
 
 
-def _rows_apart(task: Task, source: Source) -> bool:
+def _rows_apart(where: Mapping[str, tuple[str, ...]], source: Source) -> bool:
     """True when the filters of task and source can never both hold for one row."""
-    for name, values in task.where.items():
+    for name, values in where.items():
         if name in source.where and not set(values) & set(source.where[name]):
             return True
         if set(values) <= set(source.where_not.get(name, ())):
@@ -370,7 +372,7 @@ def _check_probe(name: str, roots: tuple[Path, ...]) -> None:
             f"{name} is no multiple-choice task with a fewshot_split",
             hint="Probes take their items from that split, so that the test stays unseen.",
         )
-    if task.dataset_path in LOCAL:
+    if files_of(task, task_roots) is not None:
         read_items(task, task.fewshot_split, task_roots)
 
 

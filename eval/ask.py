@@ -12,6 +12,7 @@ from configs.items import read_items
 from configs.load import load_task
 from configs.progress import say
 from configs.prompts import Prompt, block, examples, prompts, unasked
+from configs.splits import origin
 from configs.store import hashed
 from eval.baselines import baselines
 
@@ -107,7 +108,8 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     shots = task.num_fewshot if wish.shots is None else wish.shots
     shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
-    say(f"  {task.task}: {len(items)} items, {len(shown)} worked examples{reasons}")
+    rows = f" of {place}" if (place := origin(task, roots)) else ""
+    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed, shown)
 
 

@@ -92,7 +92,7 @@ def _models(job: Job, run: Run, own: tuple[str, ...]) -> list[Model]:
     """Base and tuned as `sectorlm evaluate` knows them, with folders of their own; lm-eval's tasks are no inputs."""
     wish, found = job.recipe.evaluate, []
     ours = [load_task(name, job.roots)[0].task for name in (*wish.tasks, *wish.general)]
-    labels = tuple(label for task in ours for label in (f"task {task}", f"{task}: "))
+    labels = tuple(label for task in ours for label in (f"task {task}", f"rows of {task}", f"{task}: "))
     for model in models_of(job, run):
         settings, inputs = model.settings | {"engine": ENGINE}, model.inputs
         if own:

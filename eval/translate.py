@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.items import rows_of
 from configs.load import load_task
+from configs.splits import rows_of
 from eval.ask import ask
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def gather(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Gat
 
 
 def _with_rows(task: Task, split: str, roots: tuple[Path, ...], items: Sequence[Item]) -> Rows:
-    rows = rows_of(task, split, roots)
+    rows = list(rows_of(task, split, roots, Counter()))
     return [(item, rows[item.row]) for item in items]
 
 

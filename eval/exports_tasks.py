@@ -13,6 +13,7 @@ import yaml
 
 from configs.progress import say
 from configs.store import write_atomic
+from eval.ask import ask
 from eval.native import NATIVE, NEAR
 from eval.translate import gather, translate
 
@@ -35,7 +36,7 @@ def export_tasks(job: Job, out: Path) -> list[Path]:
     names = dict.fromkeys((*wish.tasks, *wish.general))
     written = []
     for name in names:
-        written += write_task(gather(name, job.roots, wish, job.recipe.seed), out)
+        written += write_task(gather(name, ask(name, job.roots, wish, job.recipe.seed), job.roots), out)
     return written
 
 

@@ -22,6 +22,7 @@ from configs.progress import say
 from configs.records import Run, Scorecard, made_by
 from configs.store import digest_file, digest_json, staged, verify_files
 from eval.answers import write_answers
+from eval.ask import ask
 from eval.pair import models_of, sessions
 from eval.tally import tally
 from eval.translate import gather, translate
@@ -111,7 +112,7 @@ def folder_of(own: Sequence[str]) -> str:
 def _our_ways(job: Job) -> list[Way]:
     wish, seed = job.recipe.evaluate, job.recipe.seed
     names = dict.fromkeys((*wish.tasks, *wish.general))
-    return [partial(ask_ours, gather(name, job.roots, wish, seed)) for name in names]
+    return [partial(ask_ours, gather(name, ask(name, job.roots, wish, seed), job.roots)) for name in names]
 
 
 def _own_ways(job: Job, tasks: Sequence[str], code: Sequence[str]) -> list[Way]:

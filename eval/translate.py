@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.load import load_task
 from configs.splits import rows_of
-from eval.ask import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from configs.items import Item
-    from configs.recipe import Evaluate
     from configs.task import Task
+    from eval.ask import Asked
 
 ITEM, TEXT, CHOICES, TARGET, BEFORE = (
     f"sectorlm_{name}" for name in ("item", "text", "choices", "target", "description")
@@ -60,18 +59,17 @@ class Gathered(NamedTuple):
     baselines: dict[str, float]
 
 
-def gather(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Gathered:
-    """What `sectorlm evaluate` asks and shows of a task.
+def gather(name: str, asked: Asked, roots: tuple[Path, ...]) -> Gathered:
+    """The items and examples that `eval.ask.ask` found for a task of this name, with their rows.
 
     Raises:
         RecipeError: there is no such task.
-        DataError: its data are missing, damaged or without a single item.
+        DataError: its data are missing or damaged.
     """
-    found = ask(name, roots, wish, seed)
-    task, roots = load_task(name, roots)
-    asked = _with_rows(task, task.test_split, roots, found.items)
-    shown = _with_rows(task, task.fewshot_split, roots, found.shown) if task.fewshot_split and found.shown else []
-    return Gathered(task, asked, shown, found.baselines)
+    task, roots = asked.task, load_task(name, roots)[1]
+    items = _with_rows(task, task.test_split, roots, asked.items)
+    shown = _with_rows(task, task.fewshot_split, roots, asked.shown) if task.fewshot_split and asked.shown else []
+    return Gathered(task, items, shown, asked.baselines)
 
 
 def _with_rows(task: Task, split: str, roots: tuple[Path, ...], items: Sequence[Item]) -> Rows:

@@ -93,9 +93,9 @@ def three_ways(name: str, models: Models, folder: Path) -> tuple[Asked, Asked, A
     roots = (SHARED, HOUSE)
     shots = max(2, load_task(name, roots)[0].num_fewshot)
     wish = Evaluate(tasks=(name,), limit=ITEMS, shots=shots, resamples=1000)
-    asked, gathered = ask(name, roots, wish, SEED), gather(name, roots, wish, SEED)
-    task = asked.task.model_copy(update={"max_gen_toks": TOKENS})
-    asked.task, gathered = task, gathered._replace(task=task)
+    asked = ask(name, roots, wish, SEED)
+    asked.task = asked.task.model_copy(update={"max_gen_toks": TOKENS})
+    gathered = gather(name, asked, roots)
     model = Model("base", folder / "base", "digest", SETTINGS, {})
     answer("ways", [model], models.ours, [asked])
     [score] = Scorecard.read(model.card).scores
@@ -125,7 +125,10 @@ def agree(name: str, models: Models, folder: Path) -> None:
     ours, theirs, alone, ids = three_ways(name, models, folder)
     assert 1 <= len(ours.lines) == len(theirs.lines) == len(alone.lines) <= ITEMS
     assert [line["prompt"] for line in ours.lines] == [line["prompt"] for line in theirs.lines]  # digests of all ids
-    assert [context + continuation for context, continuation in models.seen] == ids
+    seen = [context + continuation for context, continuation in models.seen]
+    assert (
+        sorted(seen) == sorted(ids) if task.output_type == "generate_until" else seen == ids
+    )  # it writes long ones first
     assert not any(line["truncated"] for line in ours.lines)
     for line, other, third in zip(ours.lines, theirs.lines, alone.lines, strict=True):
         if task.output_type == "multiple_choice":
@@ -159,8 +162,8 @@ def test_a_task_on_sector_data_comes_out_the_same_three_ways(
     name: str, models: Models, shared: Path, tmp_path: Path
 ) -> None:
     try:
-        load = gather(name, (shared, HOUSE), Evaluate(tasks=(name,), limit=1), SEED)
+        agree(name, models, tmp_path)
     except DataError as error:
+        if "the hub" not in str(error) and "no such file" not in str(error):
+            raise
         pytest.skip(f"its data are not among the sector data: {error.message}")
-    assert load.asked
-    agree(name, models, tmp_path)

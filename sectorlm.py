@@ -230,12 +230,26 @@ def _train_in(processes: int, recipe: Path, sets: Sequence[str], runs: Path, *, 
 
 
 @app.command()
-def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer | None:
+def evaluate(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    engine: opt.Judge = "sectorlm",
+    tasks: opt.OwnTasks = NO_SETS,
+    code: opt.AllowedCode = NO_SETS,
+) -> Answer | None:
     """Score base and tuned model on the tasks of the recipe; resumes where it was stopped.
+
+    With --engine lm-eval the same tasks go through lm-evaluation-harness, or any of its own (--tasks hellaswag).
 
     Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
     """
-    return _stage("evaluate", recipe, sets, runs)
+    if engine == "sectorlm" and not tasks:
+        return _stage("evaluate", recipe, sets, runs)
+    from eval.verbs import by_lm_eval
+
+    return by_lm_eval(recipe, sets, runs, engine, tasks, code)
 
 
 @app.command()

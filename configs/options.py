@@ -112,3 +112,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 Terms = Annotated[Path | None, typer.Option("--terms", metavar="FILE", help="Terms of the sector, one a line.")]
 Count = Annotated[int, typer.Option("--count", min=0, help="New tokens to suggest at most.")]
+Scorecards = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN | SCORECARD ...", help="Run folders or scorecard folders; for tasks: a recipe."),
+]
+ExportForm = Annotated[str, typer.Option("--to", help="lm-eval, model-index, csv, parquet, or tasks.")]
+Judge = Annotated[str, typer.Option("--engine", help="sectorlm, or lm-eval: through lm-evaluation-harness.")]
+OwnTasks = Annotated[
+    list[str],
+    typer.Option("--tasks", metavar="NAME | FILE", help="With lm-eval: tasks of its own instead; repeatable."),
+]
+AllowedCode = Annotated[
+    list[str],
+    typer.Option("--allow-code", metavar="TASK", help="Let this task run the Python code it names; repeatable."),
+]

@@ -127,7 +127,7 @@ def _lines(task: Task, batch: Batch, sheet: Sheet, engine: Engine, how: tuple[st
 
 def _line(task: Task, prompt: Prompt) -> Line:
     """What a line says of the item."""
-    item = prompt.item
+    item, options = prompt.item, task.options()
     short = item.text if len(item.text) <= SHOWN else f"{item.text[: SHOWN // 2]} […] {item.text[-SHOWN // 2 :]}"
     return {
         "task": task.task,

@@ -62,6 +62,8 @@ class Asked:
     """Description and worked examples."""
     baselines: dict[str, float]
     seed: int
+    shown: list[Item] = field(default_factory=list)
+    """The worked examples."""
     batches: list[Batch] = field(default_factory=list)
     again: list[Batch] = field(default_factory=list)
     """A small part of the items in batches of another shape."""
@@ -112,7 +114,7 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
     if told := foreseen_note(task, items):
         say(f"  {told}")
-    return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed)
+    return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed, shown)
 
 
 @lru_cache(maxsize=4)

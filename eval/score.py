@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from configs.errors import DataError
 from eval.amounts import TOLERANCE, read_number, same_number
 from eval.spans import letters_of, lists_spans, shared_spans
 from eval.texts import char_f1, normal, rouge_l, same_text, shared_runs, token_f1
@@ -57,6 +58,8 @@ class Answers(NamedTuple):
     """The passage's length in words."""
     options: Mapping[str, Options] = MappingProxyType({})
     """Metric to its options, the same for all items."""
+    values: tuple[Mapping[str, float], ...] = ()
+    """What another library counted for each item, by its own name of the metric; its value is their mean."""
 
     def golds(self) -> list[tuple[str, ...]]:
         """The right answers of each item."""
@@ -144,23 +147,33 @@ def _matrix(sums: Floats) -> Floats:
     return sums.reshape(*sums.shape[:-1], classes, classes + 1)
 
 
-STATISTICS: dict[str, Statistic] = {
-    "acc": mean,
-    "acc_norm": mean,
-    "exact_match": mean,
-    "number_match": mean,
-    "letters_match": mean,
-    "token_f1": mean,
-    "char_f1": mean,
-    "rouge_l": mean,
-    "span_f1": micro_f1,
-    "chrf": chrf,
-    "macro_f1": macro_f1,
-    "mcc": mcc,
-    "bits_per_byte": bits_per_byte,
-    "byte_perplexity": perplexity,
-    "word_perplexity": perplexity,
-}
+class Statistics(dict[str, "Statistic"]):
+    """Metric to its statistic; a metric of another library's is the mean of what it counted for each item."""
+
+    def __missing__(self, metric: str) -> Statistic:
+        """The mean."""
+        return mean
+
+
+STATISTICS = Statistics(
+    {
+        "acc": mean,
+        "acc_norm": mean,
+        "exact_match": mean,
+        "number_match": mean,
+        "letters_match": mean,
+        "token_f1": mean,
+        "char_f1": mean,
+        "rouge_l": mean,
+        "span_f1": micro_f1,
+        "chrf": chrf,
+        "macro_f1": macro_f1,
+        "mcc": mcc,
+        "bits_per_byte": bits_per_byte,
+        "byte_perplexity": perplexity,
+        "word_perplexity": perplexity,
+    }
+)
 COUNTS: dict[str, Counts] = {
     "exact_match": lambda given, gold, options: (same_text(given, gold, options), 1),
     "number_match": lambda given, gold, options: (_number_match(given, gold, options), 1),
@@ -223,7 +236,15 @@ def unreadable(metric: str, answers: Answers) -> list[bool]:
 
 
 def _items(metric: str, answers: Answers, classes: Sequence[str]) -> Floats:
-    """What each item adds to the sums, [N, D]."""
+    """What each item adds to the sums, [N, D].
+
+    Raises:
+        DataError: another library's metric was not counted item by item.
+    """
+    if answers.values and all(metric in own for own in answers.values):
+        return np.array([(own[metric], 1) for own in answers.values], np.float64)
+    if metric not in STATISTICS:
+        raise DataError(f"{metric} is not counted item by item: two models cannot be compared on it", where=metric)
     if metric in BY_CLASS:
         return _one_hot(answers, classes)
     if metric in LOWER_IS_BETTER:
@@ -272,6 +293,7 @@ def columns(lines: Sequence[dict[str, Any]]) -> Answers:
         accepted=tuple(tuple(line.get("accepted", ())) for line in lines),
         words=tuple(line.get("words", 0) for line in lines),
         options=lines[0].get("options", {}) if lines else {},
+        values=tuple(line["values"] for line in lines if "values" in line),
     )
 
 

@@ -250,11 +250,14 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
         return _stage("compare", targets[0], sets, runs)
     if len(targets) != 2:
         raise RecipeError(f"got {len(targets)} targets: give one recipe, or two scorecard folders", where="compare")
-    from eval.compare import compare_scorecards
+    from eval.compare import compared
     from eval.report import difference_table
+    from eval.sentences import general, pooled
 
-    found = compare_scorecards(*targets)
-    return Answer([row.model_dump(mode="json") for row in found], [difference_table(found)])
+    found = compared(targets[0], targets[1])
+    rows = [*found.differences, *found.general]
+    told = [*map(pooled, found.pooled), *([general(found.panel)] if found.panel else [])]
+    return Answer([row.model_dump(mode="json") for row in rows], [difference_table(rows), *told])
 
 
 @app.command()

@@ -47,6 +47,8 @@ class Item:
     """What a training document must not hold."""
     subject: str = ""
     """The part of the task that it belongs to; empty where the task names none."""
+    accepted: tuple[str, ...] = ()
+    """All right answers, the target first, where there are several."""
 
     def passage(self) -> str:
         """All text of the item that would be a leak."""
@@ -61,6 +63,7 @@ class _Draft(NamedTuple):
     cluster: str
     leak: str
     subject: str
+    accepted: tuple[str, ...]
 
 
 def read_items(
@@ -209,15 +212,21 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
     elif not text.strip():
         return "empty text"
     target = template(task.doc_to_target)(fields) if task.doc_to_target else ""
+    accepted: tuple[str, ...] = ()
+    if task.output_type == "generate_until" and task.doc_to_choice is None:
+        accepted = (_listed(target) or ()) if target.lstrip().startswith("[") else ()
+        target = accepted[0] if accepted else target
+        if not target.strip() or target.strip() == "[]":
+            return "empty answer"
     cluster = template(task.cluster)(fields) if task.cluster else digest_json([text, choices])
     if task.doc_to_decontamination_query:
         leak = template(task.doc_to_decontamination_query)(fields)
     else:
         own = choices if isinstance(task.doc_to_choice, str) else ()
-        answer = (target,) if task.output_type == "generate_until" else ()
+        answer = (accepted or (target,)) if task.output_type == "generate_until" else ()
         leak = "\n".join((text, *own, *answer))
     subject = template(task.subject)(fields).strip() if task.subject else ""
-    return _Draft(row, text, choices, target, cluster, leak, subject)
+    return _Draft(row, text, choices, target, cluster, leak, subject, accepted)
 
 
 def _listed(rendered: str) -> tuple[str, ...] | None:
@@ -266,8 +275,9 @@ def _items(task: Task, drafts: list[_Draft], refused: Counter[str]) -> Iterator[
 
 
 def _item(draft: _Draft, target: str, gold: int | None) -> Item:
-    digest = digest_json([draft.text, draft.choices, target])
-    return Item(digest, draft.row, draft.text, draft.choices, target, gold, draft.cluster, draft.leak, draft.subject)
+    digest = digest_json([draft.text, draft.choices, *(draft.accepted or (target,))])
+    place = (draft.cluster, draft.leak, draft.subject, draft.accepted)
+    return Item(digest, draft.row, draft.text, draft.choices, target, gold, *place)
 
 
 def _distinct(items: Iterator[Item], refused: Counter[str]) -> list[Item]:

@@ -171,7 +171,7 @@ class Panel(Part):
     margin_text: float
     """The same for bits per byte, relative to the base."""
     reasons: tuple[str, ...] = ()
-    """One sentence for each task of the panel."""
+    """One sentence for each task of the panel, and for those of one kind taken together."""
 
 
 class Comparison(Record):

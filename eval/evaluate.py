@@ -22,7 +22,7 @@ from configs.vocabulary import base_of
 from eval.answers import AnswerLog, Line, write_answers
 from eval.baselines import baselines
 from eval.paired import foreseen_note
-from eval.score import best_choice, read_answer
+from eval.reading import answer_of, best_choice, sizes
 from eval.tally import tally
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _answer(ask: Asked, model: Model, scorer: Scorer, log: AnswerLog, budget: in
 
 def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Scorer, budget: int) -> list[Line]:
     """Ask a batch and write down its answers."""
-    before = scorer.tokens
+    before, options = scorer.tokens, task.options()
     generates = task.output_type == "generate_until"
     outcomes = _generated(task, batch, scorer) if generates else _likely(task, batch, scorer, budget)
     return [
@@ -271,6 +271,8 @@ def _lines(task: Task, batch: Sequence[Prompt], key: str, scorer: Scorer, budget
             "question": _short(prompt.item.text),
             "choices": list(prompt.item.choices),
             "target": prompt.item.target,
+            **({"accepted": list(prompt.item.accepted)} if prompt.item.accepted else {}),
+            **({"options": options} if options else {}),
             **outcome,
             "truncated": prompt.truncated,
             "prompt": prompt.digest,
@@ -287,7 +289,7 @@ def _generated(task: Task, batch: Sequence[Prompt], scorer: Scorer) -> list[Line
     texts = iter(scorer.texts(contexts, task.until, task.max_gen_toks) if contexts else ())
     written = [next(texts) if prompt.branches else "" for prompt in batch]
     return [
-        {"answer": read_answer(text, prompt.item.choices), "text": text}
+        {"answer": answer_of(task, text, prompt.item.choices), "text": text}
         for text, prompt in zip(written, batch, strict=True)
     ]
 
@@ -299,8 +301,7 @@ def _likely(task: Task, batch: Sequence[Prompt], scorer: Scorer, budget: int) ->
     found = [[next(values) for _ in prompt.branches] for prompt in batch]
     if task.output_type == "loglikelihood_rolling":
         nats = [round(-sum(value for [value] in windows), 6) for windows in found]
-        sizes = [len(prompt.item.text.encode()) for prompt in batch]
-        return [{"nats": nat, "bytes": size} for nat, size in zip(nats, sizes, strict=True)]
+        return [{"nats": nat, **sizes(prompt.item.text)} for nat, prompt in zip(nats, batch, strict=True)]
     outcomes = []
     for prompt, branches_values in zip(batch, found, strict=True):
         likely = [round(value, 6) for values in branches_values for value in values]

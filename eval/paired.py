@@ -5,12 +5,13 @@ N items, C clusters, D summed quantities
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from configs.records import Apart
-from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
+from eval.score import BY_CLASS, LOWER_IS_BETTER, RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
 from eval.sentences import beforehand
 from eval.stats import (
     Interval,
@@ -66,7 +67,7 @@ class Paired:
         single = tuple(f"{row:09d}" for row in range(len(pair[1])))  # each item by itself; clusters are summed below
         both = [sums_of(metric, columns(side)._replace(clusters=single), classes)[0] for side in pair]
         self.base_ND, self.tuned_ND = both
-        self.was_N, self.now_N = (np.array(right(metric, side), dtype=bool) for side in pair)
+        self.was_N, self.now_N = (self._right(side, sums_ND) for side, sums_ND in zip(pair, both, strict=True))
         self.cluster_N = np.unique([line["cluster"] for line in pair[1]], return_inverse=True)[1]
 
     def measured(self, part: str = "", rows: Rows | None = None) -> Measured:
@@ -133,6 +134,12 @@ class Paired:
             return ()
         return self.part("clean", np.flatnonzero(~hit_N)), self.part("touched", np.flatnonzero(hit_N))
 
+    def _right(self, lines: Sequence[Line], sums_ND: Floats) -> NDArray[np.bool_]:
+        """Which items a model has right; read off the sums where these say it, since texts are dear to compare."""
+        if self.metric in BY_CLASS or self.metric in LOWER_IS_BETTER:
+            return np.array(right(self.metric, lines), dtype=bool)
+        return np.asarray(self.statistic(sums_ND) == 1)
+
     def _by_cluster(self, rows: Rows | None) -> tuple[Floats, Floats]:
         """The sums of both models by cluster [C, D]."""
         codes = self.cluster_N if rows is None else np.unique(self.cluster_N[rows], return_inverse=True)[1]
@@ -151,7 +158,7 @@ def foreseen_of(metric: str, clusters: Sequence[str], gold: Sequence[str]) -> fl
     rare class weighs more. None for perplexities and correlations: their spread is known only from answers.
     """
     if metric == CLASSWISE:
-        counts = {name: gold.count(name) for name in set(gold)}
+        counts = Counter(gold)
         weights = [1 / (len(counts) * counts[name]) for name in gold]
     elif STATISTICS[metric] is STATISTICS["acc"]:
         weights = [1 / len(gold)] * len(gold)

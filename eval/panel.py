@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from configs.records import Panel, Pooled
 from eval.score import RIGHT_OR_WRONG
 from eval.stats import Interval, together
-from eval.words import FEW, signed
+from eval.words import FEW, NAMES, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +43,7 @@ def panel(rows: Sequence[Difference], pairs: Mapping[str, Paired], margins: Marg
     """The verdict on the general panel: not inferior if it is so on every task, inferior if it is on any.
 
     Requiring all of them needs no correction for several tests: Berger 1982, Technometrics 24:295, intersection-union.
+    What the tasks say taken together stands beside it; a mean may hide the one ability that was lost.
     """
     if not rows:
         return None
@@ -53,7 +54,7 @@ def panel(rows: Sequence[Difference], pairs: Mapping[str, Paired], margins: Marg
         overall = "inferior"
     elif verdicts == {"not inferior"}:
         overall = "not inferior"
-    reasons = tuple(reason for _, reason in found)
+    reasons = (*(reason for _, reason in found), *_taken_together(rows, margins))
     return Panel(verdict=overall, margin=margins.points, margin_text=margins.text, reasons=reasons)
 
 
@@ -75,6 +76,17 @@ def _on_task(row: Difference, pair: Paired, margins: Margins) -> tuple[Verdict, 
         enough = needed <= row.clusters
         told += "" if enough else f"; with nothing lost, about {_rounded(needed):,} independent items would decide it"
     return verdict, told
+
+
+def _taken_together(rows: Sequence[Difference], margins: Margins) -> list[str]:
+    """Sentences on the tasks of one kind, where none of them is too small to tell."""
+    told = []
+    for it in pooled("general", [row for row in rows if row.higher_is_better and row.clusters >= FEW]):
+        verdict = judged(Interval(-it.difference, -it.high, -it.low), margins.points)
+        told.append(
+            f"{it.tasks} tasks by {NAMES[it.metric]} taken together: {verdict}, {signed(it.metric, it.low)} at worst"
+        )
+    return told
 
 
 def _rounded(number: float) -> int:

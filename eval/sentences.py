@@ -26,13 +26,17 @@ from eval.words import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from configs.records import Apart, Comparison, Difference, Pooled
+    from configs.records import Apart, Comparison, Difference, Panel, Pooled
     from eval.wording import Wording
 
 _JUDGED = (
     r"(?P<task>.+): (?P<verdict>not inferior|inferior|undecided), (?P<worst>.+) at worst, (?P<allowed>.+) accepted"
 )
 REASONS = (
+    (
+        r"(?P<count>\d+) tasks by (?P<metric>.+) taken together: (?P<verdict>.+), (?P<worst>.+) at worst",
+        "{count} tasks by {metric} taken together: {verdict}, {worst} at worst",
+    ),
     (
         r"(?P<task>.+): undecided, (?P<n>.+) independent items are too few",
         "{task}: undecided, {n} independent items are too few",
@@ -121,9 +125,8 @@ def pooled(it: Pooled, tell: Wording = ENGLISH) -> str:
     )
 
 
-def general(comparison: Comparison, tell: Wording = ENGLISH) -> str:
+def general(panel: Panel | None, tell: Wording = ENGLISH) -> str:
     """The verdict on the general panel, with its reasons; empty where there is none."""
-    panel = comparison.panel
     if panel is None:
         return ""
     return tell(
@@ -141,7 +144,7 @@ def reason(text: str, tell: Wording = ENGLISH) -> str:
     for pattern, form in REASONS:
         if tell.lang != "en" and (found := re.fullmatch(pattern, text)):
             values = {name: value or "" for name, value in found.groupdict().items()}
-            values["verdict"] = tell(values.get("verdict", ""))
+            values |= {name: tell(values[name]) for name in ("verdict", "metric") if name in values}
             return tell(form, **values)
     return text
 
@@ -218,7 +221,7 @@ def cost(comparison: Comparison, tell: Wording = ENGLISH) -> str:
     if not parts:
         return tell("General ability was not measured.")
     told = tell("General ability: {parts}.", parts=tell("; ").join(parts))
-    return f"{told} {general(comparison, tell)}".rstrip()
+    return f"{told} {general(comparison.panel, tell)}".rstrip()
 
 
 def _became(row: Difference, tell: Wording) -> str:

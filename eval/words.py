@@ -71,6 +71,8 @@ def ends(metric: str, it: Difference | Apart | Pooled, tell: Wording = ENGLISH) 
     """The same for a part of a task, or for several."""
     if it.low == it.high == 0:
         return tell("no answer changed") if metric not in LIKELIHOOD else tell("no change")
+    if it.low == it.high and it.n == 1:
+        return tell("no interval")
     return span(signed(metric, it.low), signed(metric, it.high), tell)
 
 

@@ -101,12 +101,21 @@ def test_another_margin_is_another_comparison_of_the_same_scorecards(tmp_path, c
 
 def test_the_verdict_is_told_with_the_cost(tmp_path):
     comparison = found(tmp_path, "+-" * 200, "+-" * 200, 106.0)
-    told = general(comparison)
+    told = general(comparison.panel)
     assert told.startswith(
         "The tuned model is inferior to its base in general ability (95 % intervals against the margin): g:"
     )
     assert cost(comparison).endswith(told)
     assert told in (RunFolder(tmp_path).report / "report.md").read_text("utf-8")
+
+
+def test_what_no_task_can_tell_alone_three_may_tell_together(tmp_path):
+    """100 unchanged answers may have lost 3.7 points; the mean of three such tasks 3.7 / sqrt(3) = 2.1, of four 1.8."""
+    marks = {task: choice(task, "+-" * 50) for task in ("g", "h", "i", "j")}
+    panel = compared(*pair(tmp_path, marks, marks, general=("g", "h", "i", "j"))).panel
+    assert panel is not None
+    assert panel.verdict == "undecided"
+    assert panel.reasons[-1] == "4 tasks by accuracy taken together: not inferior, −1.8 at worst"
 
 
 # ---------------------------------------------------------------- tasks taken together

@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from eval.score import (
-    STATISTICS,
-    Answers,
-    best_choice,
-    classes_of,
-    item_values,
-    read_answer,
-    sums_of,
-    token_f1,
-)
+from eval.reading import best_choice, read_answer
+from eval.score import STATISTICS, Answers, classes_of, item_values, sums_of
+from eval.texts import token_f1
 
 GOLD = ["a", "a", "b", "b", "b", "c", "a", "c"]
 GIVEN = ["a", "b", "b", "b", "c", "c", "a", "a"]

@@ -136,7 +136,7 @@ def _cards(target: Path) -> Iterator[Path]:
 
 def _name(place: Path, card: Scorecard) -> str:
     """The run and which of its models; a scorecard of its own by the name of its model."""
-    return f"{card.name}, {card.model}" if card.model in ("base", "tuned") else card.model or place.name
+    return f"{card.name}/{card.model}" if card.model in ("base", "tuned") else card.model or place.name
 
 
 def _distinct(rows: list[Row]) -> list[Row]:

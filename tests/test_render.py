@@ -91,8 +91,8 @@ def test_a_leaderboard_has_one_row_for_a_base_that_two_runs_share(tmp_path):
     for name, tuned in (("a", "+++-" * 8), ("b", "++++" * 8)):
         run(tmp_path / "runs" / name, tuned=tuned)
     rows = board([tmp_path / "runs"])
-    assert [row.name for row in rows] == ["test, base", "test, tuned (tuned)", "test, tuned (tuned) 3"]
-    found = render([tmp_path / "runs"], tmp_path / "board.html", baseline="test, base")
+    assert [row.name for row in rows] == ["test/base", "test/tuned (tuned)", "test/tuned (tuned) 3"]
+    found = render([tmp_path / "runs"], tmp_path / "board.html", baseline="test/base")
     assert (found.kind, len(found.rows)) == ("leaderboard", 3)
     page = (tmp_path / "board.html").read_text("utf-8")
     assert page.count("<tr data-row=") == 3
@@ -100,9 +100,9 @@ def test_a_leaderboard_has_one_row_for_a_base_that_two_runs_share(tmp_path):
 
 def test_a_baseline_that_is_no_row_is_told_with_the_nearest(tmp_path):
     run(tmp_path / "runs" / "a")
-    with pytest.raises(RecipeError, match="no row is called 'test, bas'") as caught:
-        render([tmp_path / "runs"], tmp_path / "board.html", baseline="test, bas")
-    assert "Did you mean test, base?" in str(caught.value)
+    with pytest.raises(RecipeError, match="no row is called 'test/bas'") as caught:
+        render([tmp_path / "runs"], tmp_path / "board.html", baseline="test/bas")
+    assert "Did you mean test/base?" in str(caught.value)
 
 
 def test_the_same_task_with_other_items_or_another_metric_is_another_question(tmp_path):

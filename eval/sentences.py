@@ -34,10 +34,6 @@ _JUDGED = (
 )
 REASONS = (
     (
-        r"(?P<count>\d+) tasks by (?P<metric>.+) taken together: (?P<verdict>.+), (?P<worst>.+) at worst",
-        "{count} tasks by {metric} taken together: {verdict}, {worst} at worst",
-    ),
-    (
         r"(?P<task>.+): undecided, (?P<n>.+) independent items are too few",
         "{task}: undecided, {n} independent items are too few",
     ),
@@ -45,6 +41,10 @@ REASONS = (
     (
         _JUDGED + "; with nothing lost, about (?P<n>.+) independent items would decide it",
         "{task}: {verdict}, {worst} at worst, {allowed} accepted; with nothing lost, about {n} independent items would decide it",
+    ),
+    (
+        r"(?P<n>\d+) tasks by (?P<kind>.+) taken together: (?P<verdict>not inferior|inferior|undecided), (?P<worst>.+) at worst",
+        "{n} tasks by {kind} taken together: {verdict}, {worst} at worst",
     ),
 )
 """How the panel says why, as a pattern and as a sentence to translate."""
@@ -144,7 +144,7 @@ def reason(text: str, tell: Wording = ENGLISH) -> str:
     for pattern, form in REASONS:
         if tell.lang != "en" and (found := re.fullmatch(pattern, text)):
             values = {name: value or "" for name, value in found.groupdict().items()}
-            values |= {name: tell(values[name]) for name in ("verdict", "metric") if name in values}
+            values |= {name: tell(values.get(name, "")) for name in ("verdict", "kind")}
             return tell(form, **values)
     return text
 

@@ -96,13 +96,13 @@ def test_the_reasons_of_a_real_panel_are_known_in_every_form(tmp_path):
     marks = {"m": ("++--", "++--"), "g": ("+-" * 20, "+-" * 20), "h": ("+-" * 20, "+" * 40), "f": ("++++", "++++")}
     sides = [{task: choice(task, both[side]) for task, both in marks.items()} for side in (0, 1)]
     found = compared(*pair(tmp_path, *sides, general=("g", "h", "f")))
-    assert found.panel is not None and len(found.panel.reasons) == 4
+    assert found.panel is not None and len(found.panel.reasons) == 4  # the last one: taken together
     told = [sentences.reason(text, wording("zh")) for text in found.panel.reasons]
     assert [re.sub("[^a-z一-龥]", "", text) for text in told] == [
         "g未定最坏可接受若无损失约需个独立题目才能判定",
         "h不劣最坏可接受",
         "f未定独立题目只有个太少",
-        "项任务按准确率合并不劣最坏",
+        "项准确率任务合并不劣最坏",
     ]
 
 

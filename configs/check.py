@@ -261,7 +261,7 @@ def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...
     if task.fewshot_split is None:
         return
     test, shots = (set(split_files(task, split, roots)) for split in (task.test_split, task.fewshot_split))
-    if test & shots and not files.keys:
+    if test & shots and not files.keys and files.split_column is None:
         both = sorted(test & shots)[0]
         raise DataError(
             f"task {task.task}: {both.name} is both its {task.test_split} and its {task.fewshot_split} split"

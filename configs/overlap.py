@@ -24,7 +24,7 @@ def check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots:
         DataError: they share a file.
     """
     files = files_of(task, task_roots)
-    if files is None or files.keys or _rows_apart(files.where, source):
+    if files is None or files.keys or _rows_apart(files.where_of(task.test_split), source):
         return
     trained = {
         (file, path.partition("!")[2])

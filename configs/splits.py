@@ -40,6 +40,11 @@ class Files:
     rename: Mapping[str, str]
     key: str
     """The key of the task file that they are named under."""
+    split_column: str | None = None
+
+    def where_of(self, split: str) -> Mapping[str, tuple[str, ...]]:
+        """Field to its values in the rows of a split."""
+        return self.where if self.split_column is None else {**self.where, self.split_column: (split,)}
 
     def paths(self, task: Task, split: str) -> tuple[str, ...]:
         """What a split is made of.
@@ -65,7 +70,7 @@ def files_of(task: Task, roots: tuple[Path, ...]) -> Files | None:
     """
     if task.dataset_path in LOCAL:
         how = (task.columns, task.records, task.where, task.keys)
-        return Files(task.dataset_kwargs.data_files, *how, {}, "dataset_kwargs")
+        return Files(task.dataset_kwargs.data_files, *how, {}, "dataset_kwargs", task.split_column)
     if (local := task.local) is None:
         return None
     files = Files(local.data_files, local.columns, local.records, local.where, local.keys, local.rename, "local")
@@ -124,7 +129,7 @@ def rows_of(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[st
     """
     files = files_of(task, roots)
     allowed = None if files is None else _keys(task, files, split, roots)
-    where = task.where if files is None else files.where
+    where = task.where if files is None else files.where_of(split)
     found = _hub_rows(task, split) if files is None else _local_rows(task, files, split, roots, refused)
     seen: dict[str, Counter[str]] = {name: Counter() for name in where}
     chosen = 0

@@ -225,6 +225,8 @@ class Task(Part):
     """Score only rows whose field has one of the values."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Split to a JSON file that lists the `_key`s of its rows (a list, or an object by key): an official test split."""
+    split_column: str | None = None
+    """Column that names a row's split, where all splits stand in one file."""
     cluster: str | None = None
     """Jinja template of a key: rows with the same key are one independent observation (same sentence under ten prompts)."""
     subject: str | None = None

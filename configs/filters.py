@@ -38,9 +38,9 @@ class Step(Part):
             compiled(self.regex_pattern)
         owners = {"regex_pattern": "regex", "group_select": "regex", "fallback": "regex"}
         owners |= {"mapping_dict": "map", "default_value": "map"}
-        foreign = [name for name, owner in owners.items() if owner != self.function and name in self.model_fields_set]
-        if foreign:
-            raise ValueError(f"{foreign[0]} belongs to the function {owners[foreign[0]]}, not to {self.function}")
+        for name in self.model_dump(exclude={"function"}, exclude_defaults=True):
+            if owners[name] != self.function:
+                raise ValueError(f"{name} belongs to the function {owners[name]}, not to {self.function}")
         return self
 
 
@@ -72,7 +72,13 @@ class Generation(Part):
     """As the task's own `until`."""
     max_gen_toks: int | None = Field(default=None, ge=1, le=4096)
     """As the task's own `max_gen_toks`."""
-    do_sample: Literal[False] = False
+    do_sample: bool = False
     """Only false: answers must come out the same again."""
-    temperature: float = Field(default=0.0, ge=0, le=0)
+    temperature: float = 0.0
     """Only 0."""
+
+    @model_validator(mode="after")
+    def _greedy(self) -> Generation:
+        if self.do_sample or self.temperature:
+            raise ValueError("answers are not sampled: do_sample must be false and temperature 0")
+        return self

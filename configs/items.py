@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.errors import DataError, did_you_mean
-from configs.job import find_files
-from configs.store import digest_file, digest_json, hashed
+from configs.errors import DataError
+from configs.splits import LOCAL, rows_of, split_files
+from configs.store import digest_json, hashed
 from configs.template import template
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from configs.task import Task
 
-LOCAL = ("json", "csv", "parquet")
-"""Values of `dataset_path` that mean: the files of `dataset_kwargs.data_files`, in any of our forms."""
+__all__ = ["LOCAL", "Item", "read_items", "split_files"]
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -79,7 +79,7 @@ def read_items(
     """
     refused: Counter[str] = Counter()
     drafts = []
-    for row, fields in enumerate(_rows(task, split, roots, refused)):
+    for row, fields in enumerate(rows_of(task, split, roots, refused)):
         draft = _draft(task, row, fields)
         if isinstance(draft, str):
             refused[draft] += 1
@@ -93,101 +93,6 @@ def read_items(
         chosen = sorted(items, key=lambda item: hashed(seed, f"limit {task.task}", item.digest))[:limit]
         items = sorted(chosen, key=lambda item: item.row)
     return items, refused
-
-
-def split_files(task: Task, split: str, roots: tuple[Path, ...]) -> list[Path]:
-    """The local files that a split is made of; none for a data set of the hub.
-
-    Raises:
-        DataError: no such split or file.
-    """
-    paths = _paths(task, split) if task.dataset_path in LOCAL else ()
-    keys = (task.keys[split],) if split in task.keys else ()
-    return [file for path in (*paths, *keys) for file in find_files(path, roots)]
-
-
-def _paths(task: Task, split: str) -> tuple[str, ...]:
-    known = task.dataset_kwargs.data_files
-    if split not in known:
-        raise DataError(
-            f"task {task.task} has no split {split}",
-            where=f"{task.task}: dataset_kwargs.data_files",
-            hint=did_you_mean(split, known) or f"It has: {', '.join(known) or 'none'}.",
-        )
-    paths = known[split]
-    return (paths,) if isinstance(paths, str) else paths
-
-
-# ---------------------------------------------------------------- rows
-
-
-def _rows(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows of a split that the task selects, as fields."""
-    allowed = _keys(task, split, roots)
-    found = _local_rows(task, split, roots, refused) if task.dataset_path in LOCAL else _hub_rows(task, split)
-    for fields in found:
-        for name in task.where:
-            if name not in fields:
-                hint = did_you_mean(name, fields) or f"It has: {', '.join(map(str, fields))}."
-                raise DataError(f"no column {name} in the rows of {task.task}", where=f"{task.task}: where", hint=hint)
-        chosen = all(str(fields[name]) in values for name, values in task.where.items())
-        if chosen and (allowed is None or str(fields.get("_key")) in allowed):
-            yield fields
-        else:
-            refused["not selected"] += 1
-
-
-def _keys(task: Task, split: str, roots: tuple[Path, ...]) -> frozenset[str] | None:
-    """The keys that belong to a split, or None for all rows."""
-    if split not in task.keys:
-        return None
-    file = find_files(task.keys[split], roots)[0]
-    _check_digest(task, file)
-    try:
-        return frozenset(map(str, json.loads(file.read_text("utf-8"))))
-    except (ValueError, TypeError) as error:
-        raise DataError("not a JSON list or object of row keys", where=str(file)) from error
-
-
-def _local_rows(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    from configs.read import Reading, read_rows
-
-    reading = Reading()
-    for path in _paths(task, split):
-        files = find_files(path, roots)
-        for file in files:
-            _check_digest(task, file)
-        rows = read_rows(files, path.partition("!")[2], columns=task.columns, records=task.records, reading=reading)
-        for row in rows:
-            yield row.fields
-    refused.update(reading.refused)
-
-
-def _hub_rows(task: Task, split: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a Hugging Face data set: plain data only, never its code."""
-    from datasets import load_dataset
-
-    try:
-        found = load_dataset(task.dataset_path, task.dataset_name, split=split, revision=task.revision)
-    except Exception as error:  # datasets, fsspec and huggingface_hub each raise their own kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(
-            f"the data set of task {task.task} cannot be read ({lines[0]})",
-            where=task.dataset_path,
-            hint="Check the network with `sectorlm doctor`, or give local files in a task file of your own.",
-        ) from error
-    yield from found
-
-
-def _check_digest(task: Task, file: Path) -> None:
-    """Compare a file with the sha256 that the task's metadata gives for its name."""
-    for name, expected in task.metadata.sha256.items():
-        if f"/{file.as_posix()}".endswith(f"/{name}") and digest_file(file) != expected:
-            raise DataError(
-                f"bytes differ from the sha256 in task {task.task}",
-                where=str(file),
-                hint="Get the file again from its source, or correct metadata.sha256 if the change is meant.",
-            )
 
 
 # ---------------------------------------------------------------- items

@@ -207,7 +207,7 @@ class Task(Part):
     """Longest generation, in tokens."""
     generation_kwargs: Generation | None = Field(default=None, exclude=True)
     """The same two keys as lm-evaluation-harness writes them; they are kept under their own names."""
-    filter_list: tuple[Filters, ...] = Field(default=(), max_length=1)
+    filter_list: tuple[Filters, ...] = ()
     """How an answer is read from a generated text; one way, since every item has one answer."""
     doc_to_decontamination_query: str | None = None
     """Jinja template of the text that would be a leak, where the question holds stock phrases that training data may
@@ -225,6 +225,8 @@ class Task(Part):
     """Score only rows whose field has one of the values."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Split to a JSON file that lists the `_key`s of its rows (a list, or an object by key): an official test split."""
+    split_column: str | None = None
+    """Column that names a row's split, where all splits stand in one file."""
     cluster: str | None = None
     """Jinja template of a key: rows with the same key are one independent observation (same sentence under ten prompts)."""
     subject: str | None = None
@@ -250,6 +252,9 @@ class Task(Part):
             )
         if self.filter_list and self.output_type != "generate_until":
             raise ValueError(f"filter_list reads generated texts; {self.output_type} has none")
+        if len(self.filter_list) > 1:
+            several = ", ".join(each.name for each in self.filter_list)
+            raise ValueError(f"filter_list has {len(self.filter_list)} ways to read an answer ({several}): keep one")
         if self.local is not None and self.dataset_path in LOCAL:
             raise ValueError(f"local stands in for a data set of the hub, but dataset_path is {self.dataset_path}")
         return self

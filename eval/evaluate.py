@@ -17,6 +17,7 @@ from configs.progress import say, track
 from configs.prompts import Prompt, block, examples, prompts, unasked
 from configs.read import digest_files
 from configs.records import Corpus, Run, Scorecard, flat, made_by, stale
+from configs.splits import origin
 from configs.store import crash_point, digest_file, digest_json, remove_folder, staged, verify_files
 from configs.vocabulary import base_of
 from eval.answers import AnswerLog, Line, write_answers
@@ -139,6 +140,7 @@ def _task_inputs(job: Job) -> dict[str, str]:
     for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general):
         task, roots = load_task(name, job.roots)
         inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
+        inputs |= {f"rows of {task.task}": rows} if (rows := origin(task, roots)) else {}
         for split in (task.test_split, task.fewshot_split):
             files = split_files(task, split, roots) if split else []
             inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, roots).items()}
@@ -193,7 +195,8 @@ def _ask(job: Job, name: str) -> Asked:
     shots = task.num_fewshot if wish.shots is None else wish.shots
     shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
-    say(f"  {task.task}: {len(items)} items, {len(shown)} worked examples{reasons}")
+    rows = f" of {place}" if (place := origin(task, roots)) else ""
+    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
     if told := foreseen_note(task, items):
         say(f"  {told}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), [])

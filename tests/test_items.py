@@ -178,13 +178,29 @@ def test_the_sample_tasks_have_all_their_items(name, n):
 def test_every_sha256_of_a_task_is_that_of_one_of_its_files(name):
     """A pin with a slip in its name would never be compared with anything."""
     found, _ = load_task(name, (HOUSE,))
+    files = (found.local or found.dataset_kwargs).data_files
     known = [
-        path
-        for paths in found.dataset_kwargs.data_files.values()
-        for path in ([paths] if isinstance(paths, str) else paths)
+        path.partition("!")[0] for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)
     ]
     for pinned in found.metadata.sha256:
-        assert any(fnmatch(f"{path}", f"*{pinned}") or fnmatch(pinned, path.rpartition("/")[2]) for path in known)
+        assert any(
+            fnmatch(path, f"*{pinned}") or fnmatch(pinned, path) or fnmatch(pinned, path.rpartition("/")[2])
+            for path in known
+        )
+
+
+def test_a_column_may_name_the_split_of_a_row(tmp_path):
+    """Two rows of three are for the test, the third for examples; what belongs to no split of the task is not selected."""
+    rows = [
+        {"q": "1", "a": "yes", "part": "test"},
+        {"q": "2", "a": "no", "part": "train"},
+        {"q": "3", "a": "no", "part": "test"},
+    ]
+    both = {"data_files": {"test": "rows.jsonl", "train": "rows.jsonl"}}
+    found = task(tmp_path, rows, dataset_kwargs=both, split_column="part", fewshot_split="train")
+    asked, left = read_items(found, "test", (tmp_path,))
+    assert ([item.text for item in asked], left) == (["1", "3"], {"not selected": 1})
+    assert [item.text for item in read_items(found, "train", (tmp_path,))[0]] == ["2"]
 
 
 def test_the_files_of_the_sample_tasks_are_all_pinned():

@@ -224,3 +224,21 @@ def test_a_model_that_became_surer_than_right_is_told(tmp_path):
     assert found.ece == (0.05, 0.15)
     assert "calibration error rose from 0.050 to 0.150" in " ".join(remarks([found]))
     assert not remarks([row(ece=(0.05, 0.09))])
+
+
+def test_an_evaluate_block_that_is_no_block_is_a_problem_and_no_crash(tmp_path):
+    recipe = (HOUSE / "configs/recipes/quickstart-finance.yaml").read_text("utf-8")
+    start = recipe.index("evaluate:")
+    (tmp_path / "r.yaml").write_text(recipe[:start] + "evaluate: 3\n", "utf-8")
+    found = check_recipe(tmp_path / "r.yaml", foresee=foreseen_note)
+    assert any("evaluate" in str(problem) for problem in found.problems)
+
+
+def test_the_rise_that_the_gate_sees_is_the_one_that_the_panel_judges(tmp_path):
+    """101, 105 and 109 nats against 100: 5 % more, by the gate as the difference over the base, by the panel as a ratio."""
+    sides = passages("t", [100.0] * 30), passages("t", [101.0, 105.0, 109.0] * 10)
+    pair_of_both = Paired("t", "bits_per_byte", sides, (17, 1000))
+    whole, rise = pair_of_both.measured(), pair_of_both.relative()
+    assert rise.value == pytest.approx(0.05)
+    assert whole.interval.value / whole.base == pytest.approx(rise.value)
+    assert 0.03 < rise.low < 0.05 < rise.high < 0.07

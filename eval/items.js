@@ -12,15 +12,16 @@
   };
   const MARKS = {"unreadable answer": _("unreadable answer"), "truncated": _("truncated"), "touched": _("touched")};
   const STYLES = {"both right": "both", "both wrong": "neither"};
-  const name = item => tasks[item.t].name.replaceAll("_", " "), key = item => `item-${item.t}-${item.id}`;
-  const passage = item => tasks[item.t].passages;
+  const name = item => tasks[item.t].replaceAll("_", " "), key = item => `item-${item.t}-${item.id}`;
+  const passage = item => item.b.bits !== undefined;
   let found = items, page = 0;
 
   /* What a search looks through: made once, when it is first needed. */
   const text = item => item.text ??= [item.q, ...(item.c === undefined ? [] : choices[item.c]), item.g, item.s, item.b.a, item.u.a]
     .filter(Boolean).join("\n").normalize("NFKC").toLowerCase();
-  const gain = item => passage(item) ? item.b.n - item.u.n
-    : item.b.n === undefined ? item.u.ok - item.b.ok : item.u.ok - item.b.ok + (item.u.n - item.b.n) / 2;
+  /* What was gained: right or wrong first, then how far, then how sure; of a passage its bits. */
+  const worth = side => side.ok + ((side.part ?? 0) + (side.p ?? 0)) / 4;
+  const gain = item => passage(item) ? item.b.bits - item.u.bits : worth(item.u) - worth(item.b);
   const ORDERS = {
     gain: (a, b) => gain(b) - gain(a), loss: (a, b) => gain(a) - gain(b),
     short: (a, b) => a.q.length - b.q.length, long: (a, b) => b.q.length - a.q.length,
@@ -84,12 +85,13 @@
 
   const side = (who, answer, item) => {
     const made = make("section", {"class": "side", "aria-label": who}, make("h3", {}, who));
-    if (passage(item)) return made.append(make("p", {}, _("{value} bits per byte", {value: answer.n.toFixed(3)}))), made;
+    if (passage(item)) return made.append(make("p", {}, _("{value} bits per byte", {value: answer.bits ?? "–"}))), made;
     made.append(make("p", {class: answer.ok ? "right" : "wrong", dir: "auto"},
       make("span", {class: "hidden"}, (answer.ok ? _("right") : _("wrong")) + ": "), answer.a || _("no answer")));
     if (answer.bad && answer.a) made.append(make("small", {}, _("cannot be read as an answer")));
     if (answer.as !== undefined) made.append(make("small", {}, _("read as {answer}", {answer: answer.as})));
-    if (answer.n !== undefined) made.append(make("small", {}, _("probability of the right choice: {percent} %", {percent: (100 * answer.n).toFixed(1)})));
+    if (answer.part !== undefined) made.append(make("small", {}, _("right by {percent} %", {percent: (100 * answer.part).toFixed(0)})));
+    if (answer.p !== undefined) made.append(make("small", {}, _("probability of the right choice: {percent} %", {percent: (100 * answer.p).toFixed(1)})));
     return made;
   };
 
@@ -128,7 +130,7 @@
     const link = event.target.closest("a[data-task]");
     if (!link) return;
     field("search").value = field("mark").value = "";
-    field("task").value = tasks.findIndex(task => task.name === link.dataset.task);
+    field("task").value = tasks.indexOf(link.dataset.task);
     field("outcome").value = link.dataset.outcome;
     choose();
     status.focus({preventScroll: true});

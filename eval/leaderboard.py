@@ -260,10 +260,17 @@ def _notes(
         if len(groups) > 1:
             told = "; ".join(", ".join(names) for names in groups.values())
             notes.append(
-                tell("{task}: these rows were asked other items or counted otherwise: {told}.", task=task, told=told)
+                tell(
+                    "{task}: these rows were asked other items or counted otherwise: {told}.",
+                    task=task.replace("_", " "),
+                    told=told,
+                )
             )
         if len({one.put for _, one in there}) > 1:
             notes.append(
-                tell("{task}: not all rows were asked in the same form (task file, worked examples, chat).", task=task)
+                tell(
+                    "{task}: not all rows were asked in the same form (task file, worked examples, chat).",
+                    task=task.replace("_", " "),
+                )
             )
     return notes

@@ -157,10 +157,13 @@ def _notes(report: Report, rows: Sequence[Difference], tell: Wording) -> list[st
                 )
             )
         if score.truncated:
-            count = f"{score.truncated:,}"
-            notes.append(
-                tell("{task}: {count} prompts lost their beginning to fit the context.", task=score.task, count=count)
+            single = tell("{task}: 1 prompt lost its beginning to fit the context.", task=score.task)
+            several = tell(
+                "{task}: {count} prompts lost their beginning to fit the context.",
+                task=score.task,
+                count=f"{score.truncated:,}",
             )
+            notes.append(several if score.truncated != 1 else single)
     for row in rows:
         checked = report.corpus is not None and row.task in report.corpus.checked
         if checked and row.clean_n is not None and row.clean_n < row.n:

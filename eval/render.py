@@ -85,13 +85,13 @@ def _report(root: Path) -> Report:
     """What the page tells, after a look whether the comparison was made from the scorecards that are there now."""
     folder = RunFolder(root)
     comparison = Comparison.read(folder.report / "comparison.json")
-    found = gather(comparison, folder)
-    for which, card in zip(("base", "tuned"), found.cards, strict=True):
+    for which in ("base", "tuned"):
+        card = Scorecard.read(folder.scorecards / which / "scorecard.json")
         verify_files(folder.scorecards / which, card.files)
         if comparison.inputs.get(f"scorecard {which}", card.content()) != card.content():
             hint = "Run `sectorlm compare` again: the scorecards are newer than the comparison."
             raise DataError(f"made from another scorecard of the {which} model", where=str(folder.report), hint=hint)
-    return found
+    return gather(comparison, folder)
 
 
 # ---------------------------------------------------------------- many scorecards
@@ -136,7 +136,7 @@ def _cards(target: Path) -> Iterator[Path]:
 
 def _name(place: Path, card: Scorecard) -> str:
     """The run and which of its models; a scorecard of its own by the name of its model."""
-    return f"{card.name}, {card.model}" if card.model in ("base", "tuned") else card.model or place.name
+    return f"{card.name}/{card.model}" if card.model in ("base", "tuned") else card.model or place.name
 
 
 def _distinct(rows: list[Row]) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configs.frame import without_items
 from configs.store import HOUSE
 from eval.leaderboard import Row, leaderboard
 from eval.page import html
@@ -173,6 +174,45 @@ def test_10_000_items_are_filtered_and_searched_in_less_than_half_a_second(brows
     }
     assert browser.texts("#reader .status") == ["No item fits."]  # item 9,999 was right both times
     assert max(taken.values()) < 500, taken
+    assert browser.errors == []
+
+
+def test_without_scripts_the_tables_and_some_items_are_there_and_nothing_that_does_not_work(browser, page):
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(page)
+        assert len(browser.texts("table.scores tbody tr")) == 5
+        assert browser.texts("#samples h3")[:2] == ["Gained", "Lost"]
+        assert browser.texts("#reader, th button") == []
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", value=False)
+
+
+@pytest.mark.parametrize("name", ["page", "board"])
+def test_everything_that_can_be_used_has_a_name_and_a_narrow_page_does_not_spill(browser, name, request):
+    """The browser's own accessibility tree; 360 units are a small telephone."""
+    browser.ask("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=1, mobile=False)
+    try:
+        browser.open(request.getfixturevalue(name))
+        nodes = [it for it in browser.ask("Accessibility.getFullAXTree")["nodes"] if not it.get("ignored")]
+        used = [
+            it for it in nodes if it["role"]["value"] in ("button", "link", "searchbox", "combobox", "region", "image")
+        ]
+        assert len(used) > 10
+        assert [it["role"]["value"] for it in used if not it.get("name", {}).get("value")] == []
+        assert browser.look("document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.ask("Emulation.clearDeviceMetricsOverride")
+
+
+def test_a_page_whose_items_may_not_be_published_shows_the_samples(browser, page, tmp_path):
+    text = without_items(page.read_text("utf-8"))
+    assert "Question 0 of general_pairs" in page.read_text("utf-8").split('id="items"')[1]
+    assert 'id="items"' not in text
+    (tmp_path / "bare.html").write_text(text, "utf-8")
+    browser.open(tmp_path / "bare.html")
+    assert browser.texts("#reader") == []
+    assert browser.texts("#samples h3")[:2] == ["Gained", "Lost"]
     assert browser.errors == []
 
 

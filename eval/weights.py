@@ -8,12 +8,13 @@ import torch
 
 from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, UnsafeArtefactError
+from eval.family import room_of
 from eval.scorer import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> Scorer:
@@ -31,6 +32,15 @@ def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> 
     model = load_weights(folder, dtype=dtype) if there else _random(folder, dtype, seed)
     model.to(device)  # type: ignore[arg-type]
     return Scorer(model, load_tokenizer(folder), None if adapter is None else _adapted(model, adapter))
+
+
+def reading(folder: Path) -> tuple[PreTrainedTokenizerBase, int]:
+    """The tokenizer of a model, and how many tokens the model reads: known before its weights are."""
+    from transformers import AutoConfig
+
+    tokenizer = load_tokenizer(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return tokenizer, room_of(config.get_text_config(), tokenizer)
 
 
 def _random(folder: Path, dtype: torch.dtype, seed: int) -> PreTrainedModel:

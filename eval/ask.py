@@ -1,0 +1,143 @@
+"""A task as it is asked: its items, its prompts, and the batches that they go to a model in.
+
+Batches are a function of prompts and budget alone: the same for base and tuned, and the same after a stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from configs.items import read_items
+from configs.load import load_task
+from configs.progress import say
+from configs.prompts import Prompt, block, examples, prompts, unasked
+from configs.splits import origin
+from configs.store import hashed
+from eval.baselines import baselines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from configs.items import Item
+    from configs.prompts import Branch
+    from configs.recipe import Evaluate
+    from configs.task import Task
+
+TWICE = 64
+"""Items of a task that are asked a second time, at most."""
+TWICE_PART = 16
+"""One item in so many is asked a second time ..."""
+TWICE_LEAST = 8
+"""... but so many at least, where there are."""
+
+
+class Batch(NamedTuple):
+    """Prompts that go to a model in one call."""
+
+    prompts: list[Prompt]
+    branches: list[Branch]
+    """Those of all prompts, in order."""
+    shared: int
+    """First tokens that all of them share, and may be kept."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with its longest answer."""
+        return max((len(b.context) + max(map(len, b.followers), default=0) for b in self.branches), default=0)
+
+
+@dataclass
+class Asked:
+    """A task with its items, and the batches for one tokenizer."""
+
+    task: Task
+    items: list[Item]
+    before: str
+    """Description and worked examples."""
+    baselines: dict[str, float]
+    seed: int
+    batches: list[Batch] = field(default_factory=list)
+    again: list[Batch] = field(default_factory=list)
+    """A small part of the items in batches of another shape."""
+    made_for: tuple[int, int, bool, int] | None = None
+
+    def fit(self, tokenizer: PreTrainedTokenizerBase, room: int, *, chat: bool, budget: int) -> None:
+        """Make the batches for a tokenizer and a context of `room` tokens, unless they are there already."""
+        wish = (len(tokenizer), room, chat, budget)
+        if self.made_for == wish:
+            return
+        found = prompts(self.task, self.items, self.before, tokenizer, room, chat=chat)
+        self.batches = batches_of(self.task, found, budget)
+        self.again = self._again(found, budget)
+        self.made_for = wish
+
+    @property
+    def shared(self) -> int:
+        """Tokens of the beginning that is read once for the whole task."""
+        return max((batch.shared for batch in self.batches), default=0)
+
+    def _again(self, found: Sequence[Prompt], budget: int) -> list[Batch]:
+        """Items with the smallest hash, in that order and so of mixed length, in half batches of half the budget."""
+        whole = [prompt for prompt in found if prompt.branches and not prompt.truncated]
+        many = min(TWICE, max(TWICE_LEAST, len(whole) // TWICE_PART))
+        chosen = sorted(whole, key=lambda p: hashed(self.seed, f"again {self.task.task}", p.item.digest))[:many]
+        middle = (len(chosen) + 1) // 2
+        halves = [half for half in (chosen[:middle], chosen[middle:]) if half]
+        shared = self.shared
+        return [batch for half in halves for batch in _in_order(self.task, half, shared, budget // 2)]
+
+
+def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
+    """Read a task's items and its worked examples.
+
+    Raises:
+        RecipeError: there is no such task, or its file is wrong.
+        DataError: its data are missing, damaged or empty.
+    """
+    task, roots = load_task(name, roots)
+    items, refused = read_items(task, task.test_split, roots, limit=wish.limit, seed=seed)
+    everything = items if wish.limit is None else read_items(task, task.test_split, roots)[0]
+    pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
+    free = unasked(pool, everything)
+    shots = task.num_fewshot if wish.shots is None else wish.shots
+    shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
+    reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
+    rows = f" of {place}" if (place := origin(task, roots)) else ""
+    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
+    return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed)
+
+
+def batches_of(task: Task, found: Sequence[Prompt], budget: int) -> list[Batch]:
+    """All prompts in batches: questions about one passage side by side, short ones first; what was cut at its beginning
+    shares none, and comes last."""
+    from eval.sharing import beginning, groups_of
+
+    alone = [prompt for prompt in found if len(prompt.branches) != 1 or prompt.truncated]
+    like = [prompt for prompt in found if len(prompt.branches) == 1 and not prompt.truncated]
+    branches = [prompt.branches[0] for prompt in like]
+    shared = beginning([branch.context for branch in branches])
+    order = [member for group in groups_of(branches, shared) for member in group.members]
+    rest = sorted(range(len(alone)), key=lambda at: (_cost(task, alone[at], 0), at))
+    return [
+        *_in_order(task, [like[at] for at in order], shared, budget),
+        *_in_order(task, [alone[at] for at in rest], 0, budget),
+    ]
+
+
+def _in_order(task: Task, found: Sequence[Prompt], shared: int, budget: int) -> list[Batch]:
+    """Prompts in batches of at most `budget` tokens, the kept beginning among them."""
+    from eval.sharing import by_budget
+
+    costs = [_cost(task, prompt, shared) for prompt in found]
+    parts = [[found[at] for at in part] for part in by_budget(costs, max(1, budget - shared))]
+    return [Batch(part, [branch for prompt in part for branch in prompt.branches], shared) for part in parts]
+
+
+def _cost(task: Task, prompt: Prompt, shared: int) -> int:
+    """Tokens that a prompt holds of its own, with what may be written."""
+    grows = task.max_gen_toks if task.output_type == "generate_until" else 0
+    return grows + sum(len(one.context) - shared + sum(map(len, one.followers)) for one in prompt.branches)

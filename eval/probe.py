@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ALIKE = 1e-3
 """Largest difference of a log-likelihood from the plain pass, in nats, in float32."""
-ALIKE_HALF = 0.4
+ALIKE_HALF = 0.2
 """The same in bfloat16, for four tokens: its steps between logits of 8 and more are a sixteenth."""
 SHARED = 5
 REFUSALS = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, KeyError, IndexError)

@@ -30,6 +30,10 @@ WIDE = 2
 """What grows from a trunk is at most so many times as long: all tokens of a row are compared with one another."""
 
 
+KEPT_PARTS = 4
+"""Forward passes of a call whose rows are kept for the second model: a batch of evaluation is one or two."""
+
+
 class Group(NamedTuple):
     """Branches that go into one row."""
 
@@ -169,6 +173,8 @@ class Plan:
         """The rows of one part, or of a half of it."""
         key = tuple(groups)
         if key not in self.made:
+            if len(self.made) >= KEPT_PARTS:
+                self.made.clear()
             shared = self.wish[1]
             self.made[key] = packed(self.branches, groups, shared) if self.together else whole(self.branches, groups)
         return self.made[key]

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 TWICE = 64
 """Items of a task that are asked a second time, at most."""
-TWICE_PART = 16
+TWICE_PART = 32
 """One item in so many is asked a second time ..."""
-TWICE_LEAST = 8
+TWICE_LEAST = 4
 """... but so many at least, where there are."""
 
 
@@ -73,6 +73,10 @@ class Asked:
         if self.made_for == wish:
             return
         found = prompts(self.task, self.items, self.before, tokenizer, room, chat=chat)
+        if cut := sum(prompt.truncated for prompt in found):
+            say(
+                f"  {self.task.task}: {cut} prompts lose their beginning to fit {room} tokens, and are read by themselves"
+            )
         self.batches = batches_of(self.task, found, budget)
         self.again = self._again(found, budget)
         self.made_for = wish

@@ -14,6 +14,7 @@ from eval.scorer import Scorer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -23,7 +24,7 @@ def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> 
     A folder without weights (the start of training from scratch) gives random ones by `seed`.
 
     Raises:
-        DataError: the weights cannot be read, or the adapter does not fit the base.
+        DataError: the weights cannot be read, the adapter does not fit the base, or cannot be switched off.
         UnsafeArtefactError: the adapter is not in safetensors.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,7 +32,28 @@ def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> 
     there = any(folder.glob("*.safetensors"))
     model = load_weights(folder, dtype=dtype) if there else _random(folder, dtype, seed)
     model.to(device)  # type: ignore[arg-type]
-    return Scorer(model, load_tokenizer(folder), None if adapter is None else _adapted(model, adapter))
+    tokenizer = load_tokenizer(folder)
+    if adapter is None:
+        return Scorer(model, tokenizer)
+    fresh = _few(model.eval())
+    scorer = Scorer(model, tokenizer, _adapted(model, adapter))
+    with scorer.using("base"):
+        same = torch.equal(_few(model), fresh)
+    if not same:
+        raise DataError(
+            "the adapter changes the base even where it is switched off, so that the two cannot share their weights",
+            where=str(adapter),
+            hint="Train an adapter whose parts can be switched off: LoRA without a bias of the base (bias: none).",
+        )
+    return scorer
+
+
+def _few(model: PreTrainedModel) -> Tensor:
+    """Logits of a handful of tokens."""
+    ids_1T = torch.arange(8, device=model.device)[None] % int(model.config.get_text_config().vocab_size)
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=ids_1T, use_cache=False).logits
+    return logits
 
 
 def reading(folder: Path) -> tuple[PreTrainedTokenizerBase, int]:

@@ -81,6 +81,29 @@ def test_with_the_adapter_off_the_scores_are_those_of_a_fresh_base(scorer: Score
     assert min(apart) > 1e-3
 
 
+def test_an_adapter_that_cannot_be_switched_off_is_refused(tmp_path: Path) -> None:
+    """LoRA that trains the base's own biases: they stay as they were trained, adapter or not."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from configs.store import HOUSE
+    from tests.families import FAMILIES, tiny
+
+    tiny(*FAMILIES["llama-biased"], "sdpa").save_pretrained(tmp_path / "base")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "base" / name).write_bytes((HOUSE / "assets" / "base" / name).read_bytes())
+    wrapper = get_peft_model(
+        tiny(*FAMILIES["llama-biased"], "sdpa"), LoraConfig(r=2, target_modules="all-linear", bias="all")
+    )
+    with torch.no_grad():
+        for name, parameter in wrapper.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(0.1)
+    wrapper.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(DataError, match="changes the base even where it is switched off"):
+        load_scorer(tmp_path / "base", tmp_path / "adapter")
+
+
 def test_sharing_forwards_the_context_once(scorer: Scorer) -> None:
     """A context of 55 tokens with answers of 1, 1 and 2 tokens: 55 + 1 tokens, not 55 + 55 + 56."""
     before = scorer.tokens

@@ -27,6 +27,10 @@ __all__ = ["LOCAL", "Item", "read_items", "split_files"]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+SETS = {"letters_match": ", ", "span_f1": "; "}
+"""Metrics of sets, with what stands between the members of one answer."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One question: what the model sees, what it may answer, and what is right."""
@@ -119,9 +123,8 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
     target = template(task.doc_to_target)(fields) if task.doc_to_target else ""
     accepted: tuple[str, ...] = ()
     if task.output_type == "generate_until" and task.doc_to_choice is None:
-        accepted = (_listed(target) or ()) if target.lstrip().startswith("[") else ()
-        target = accepted[0] if accepted else target
-        if not target.strip() or target.strip() == "[]":
+        target, accepted = _expected(task, target)
+        if not target.strip():
             return "empty answer"
     cluster = template(task.cluster)(fields) if task.cluster else digest_json([text, choices])
     if task.doc_to_decontamination_query:
@@ -132,6 +135,17 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
         leak = "\n".join((text, *own, *answer))
     subject = template(task.subject)(fields).strip() if task.subject else ""
     return _Draft(row, text, choices, target, cluster, leak, subject, accepted)
+
+
+def _expected(task: Task, rendered: str) -> tuple[str, tuple[str, ...]]:
+    """The text that is shown in worked examples, and all that are right where a list was rendered."""
+    listed = _listed(rendered) if rendered.lstrip().startswith("[") else None
+    if listed is None:
+        return rendered, ()
+    between = next((SETS[entry.metric] for entry in task.metric_list if entry.metric in SETS), None)
+    if between is not None:  # the members of one answer, not answers to choose from
+        return between.join(listed) or ("none" if between == SETS["span_f1"] else ""), ()
+    return (listed[0], listed) if listed else ("", ())
 
 
 def _listed(rendered: str) -> tuple[str, ...] | None:

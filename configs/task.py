@@ -196,7 +196,8 @@ class Task(Part):
     """The choices, or a Jinja template that renders a JSON list of them."""
     doc_to_target: str = ""
     """Jinja template of the gold: the choice's text, its index, or its letter; for generation the expected text, or a
-    JSON list of texts that are all right (the first one stands in worked examples)."""
+    JSON list of texts that are all right (the first one stands in worked examples); for `letters_match` and `span_f1` a
+    list is the set itself, and an empty one of spans is `none`."""
     target_delimiter: str = " "
     """Between question and answer."""
     fewshot_delimiter: str = "\n\n"

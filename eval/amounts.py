@@ -39,7 +39,7 @@ CHINESE = {
 CHINESE |= {mark: value for value, marks in enumerate(("六陆", "七柒", "八捌", "九玖"), 6) for mark in marks}
 TENS = {"十": 10, "拾": 10, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
 NUMERAL = "[〇零一壹二贰两三叁四肆五伍六陆七柒八捌九玖十拾百佰千仟万亿]"
-SPOKEN = re.compile(rf"(负)?(百分之)?({NUMERAL}+)(?:点([〇零一二三四五六七八九]+))?(个?百分点)?")
+SPOKEN = re.compile(rf"(负)?(百分之)?({NUMERAL}{{1,20}})(?:点([〇零一二三四五六七八九]{{1,20}}))?(个?百分点)?")
 
 COUNTED = frozenset({"", "元", "美元", "人民币", "人", "个", "名", "年", "家", "次", "项"})
 """What may follow a Chinese numeral that is an answer."""
@@ -113,12 +113,12 @@ def _plain(text: str) -> str:
     text = re.sub(r"10([⁻⁰¹²³⁴-⁹]+)", lambda found: f"10^{found[1].translate(RAISED)}", text)
     text = re.sub(r"\\boxed\s*\{([^{}]*)\}", r"\1", text)
     text = text.replace("{,}", ",").replace("\\,", "").replace("\\%", "%").replace("\\$", "$")
-    return re.sub("[−–﹣]", "-", text).casefold().strip()
+    return " ".join(re.sub("[−–﹣]", "-", text).casefold().split())
 
 
 def _number(found: re.Match[str], text: str) -> Number:
     digits, word = found["digits"].replace(",", ""), found["word"] or ""
-    value = float(digits) * 10.0 ** int(found["power"] or found["ten"] or 0)
+    value = float(f"{digits}e{found['power'] or found['ten'] or 0}")  # infinite where too large, never an error
     whole = found.start() == 0 and not re.search(r"[^\W\d_]|\d", text[found.end() :])
     opened, closed = found["open"] or found["bracket"], found["close"] or found["end"]
     if "-" in (found["minus"], found["sign"]) or (opened and closed and whole):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.base import base_digest, base_folder, tokenizer_digest
 from configs.errors import DataError
-from configs.items import split_files
 from configs.load import load_task
 from configs.progress import say
 from configs.read import digest_files
 from configs.records import Corpus, Scorecard, flat, stale
-from configs.splits import origin
+from configs.splits import origin, split_files
 from configs.store import digest_json
 from configs.vocabulary import base_of
 
@@ -128,7 +127,7 @@ def _task_inputs(job: Job) -> dict[str, str]:
     for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general):
         task, roots = load_task(name, job.roots)
         inputs[f"task {task.task}"] = digest_json(task.model_dump(mode="json"))
-        inputs |= {f"rows of {task.task}": rows} if (rows := origin(task, roots)) else {}
+        inputs |= {f"rows of {task.task}": place} if (place := origin(task, roots)) else {}
         for split in (task.test_split, task.fewshot_split):
             files = split_files(task, split, roots) if split else []
             inputs |= {f"{task.task}: {label}": digest for label, digest in digest_files(files, roots).items()}

@@ -286,3 +286,40 @@ def test_scorecards_vouch_for_their_answers(job: Job) -> None:
     for which in ("base", "tuned"):
         folder = job.folder.scorecards / which
         verify_files(folder, Scorecard.read(folder / "scorecard.json").files)
+
+
+FAR = """
+task: far
+dataset_path: acme/rates
+revision: abc
+local: {data_files: {test: far.jsonl}, rename: {text: question}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}} Bank rate?"
+doc_to_target: "{{ ['12', '0.12'] if n == 0 else '12' }}"
+max_gen_toks: 4
+filter_list: [{name: way, filter: [{function: regex, regex_pattern: "[0-9].*"}]}]
+metric_list: [{metric: number_match, tolerance: 0.01}, {metric: exact_match, ignore_case: true}]
+metadata: {sector: finance, language: [en], licence: CC0-1.0, source: written for this test}
+"""
+
+
+def test_a_scorecard_says_which_rows_it_scored_and_how_they_were_compared(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four questions two have more tokens than the context of 512 holds beside an answer: they are cut and counted."""
+    (tmp_path / "far.yaml").write_text(FAR, "utf-8")
+    rows = [{"text": "q" * length, "n": n} for n, length in enumerate((3, 5, 600, 700))]
+    (tmp_path / "far.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    job = made(tmp_path, tiny_base, tasks=("far.yaml",), general=())
+    base, _ = evaluate(job)
+    place = "local files in place of the hub's acme/rates@abc"
+    assert base.inputs["rows of far"] == place
+    assert f"far: 4 items of {place}" in capsys.readouterr().err
+    lines = read_answers(job.folder.scorecards / "base" / "answers.jsonl")["far"]
+    assert [line.get("accepted") for line in lines] == [["12", "0.12"], None, None, None]
+    assert {json.dumps(line["options"]) for line in lines} == {
+        '{"number_match": {"tolerance": 0.01}, "exact_match": {"ignore_case": true}}'
+    }
+    unread = sum(line["answer"] is None for line in lines)
+    assert (base.scores[0].truncated, base.scores[0].invalid) == (2, unread / 4)

@@ -94,6 +94,39 @@ def test_no_items_left_is_an_error_with_the_reasons(tmp_path):
         read(tmp_path, [{"q": "1", "a": "?"}, {"q": "2", "a": "!"}])
 
 
+def test_keys_that_no_row_has_leave_no_items(tmp_path):
+    (tmp_path / "ids.json").write_text('["k7"]', "utf-8")
+    with pytest.raises(DataError, match=r"no items .*not selected: 2"):
+        read(tmp_path, [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}], keys={"test": "ids.json"})
+
+
+def test_a_generated_answer_may_be_one_of_several_and_must_not_be_empty(tmp_path):
+    """Accepted ones as a JSON list, the first of which is shown; a list of none and an empty text are refused."""
+    keys = {"output_type": "generate_until", "doc_to_choice": None, "metric_list": [{"metric": "token_f1"}]}
+    rows = [
+        {"q": "1", "a": ["the rate", "3.5 %"]},
+        {"q": "2", "a": "[sic] one"},
+        {"q": "3", "a": []},
+        {"q": "4", "a": ""},
+    ]
+    items, refused = read(tmp_path, rows, **keys)
+    assert [(item.target, item.accepted) for item in items] == [("the rate", ("the rate", "3.5 %")), ("[sic] one", ())]
+    assert refused == {"empty answer": 2}
+    assert items[0].passage() == "1\nthe rate\n3.5 %"
+
+
+def test_a_list_is_the_set_itself_for_letters_and_spans(tmp_path):
+    """As one of several right answers the letter A alone would be right where A and C are asked for."""
+    keys = {"output_type": "generate_until", "doc_to_choice": None}
+    rows = [{"q": "1", "a": ["A", "C"]}, {"q": "2", "a": []}]
+    items, refused = read(tmp_path, rows, **keys, metric_list=[{"metric": "letters_match"}])
+    assert [(item.target, item.accepted) for item in items] == [("A, C", ())]
+    assert refused == {"empty answer": 1}
+    rows = [{"q": "1", "a": ["org: A", "loc: B"]}, {"q": "2", "a": []}]
+    items, _ = read(tmp_path, rows, **keys, metric_list=[{"metric": "span_f1"}])
+    assert [item.target for item in items] == ["org: A; loc: B", "none"]
+
+
 def test_an_unknown_split_is_an_error_that_names_the_nearest_one(tmp_path):
     with pytest.raises(DataError, match="no split tset") as caught:
         read_items(task(tmp_path, [{"q": "1", "a": "yes"}]), "tset", (tmp_path,))

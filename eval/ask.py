@@ -75,6 +75,10 @@ class Asked:
         if self.made_for == wish:
             return
         found = prompts(self.task, self.items, self.before, tokenizer, room, chat=chat)
+        if cut := sum(prompt.truncated for prompt in found):
+            say(
+                f"  {self.task.task}: {cut} prompts lose their beginning to fit {room} tokens, and are read by themselves"
+            )
         self.batches = batches_of(self.task, found, budget)
         self.again = self._again(found, budget)
         self.made_for = wish

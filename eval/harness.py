@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import RecipeError
 from configs.load import load_task
 from configs.progress import say
-from configs.prompts import _digest as prompt_digest
+from configs.prompts import prompt_digest
 from configs.records import Run, Scorecard, made_by
 from configs.store import digest_file, staged, verify_files
 from eval.answers import write_answers

@@ -73,8 +73,9 @@ def check(
     from configs.check import check_recipe
     from data_prep.exclude import exclusion
     from data_prep.quality import check_rules
+    from eval.paired import foreseen_note
 
-    found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion)
+    found = check_recipe(recipe, sets, rules=check_rules, requests=exclusion, foresee=foreseen_note)
     found.tell_notes()
     found.refuse()
     return Answer({"problems": [], "notes": found.notes}, [f"{recipe}: no problems found"])
@@ -214,17 +215,31 @@ def _train_in(processes: int, recipe: Path, sets: Sequence[str], runs: Path, *, 
 
 
 @app.command()
-def evaluate(recipe: opt.RecipeFile, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer | None:
+def evaluate(
+    recipe: opt.RecipeFile,
+    *,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
+    engine: opt.Judge = "sectorlm",
+    tasks: opt.OwnTasks = NO_SETS,
+    code: opt.AllowedCode = NO_SETS,
+) -> Answer | None:
     """Score base and tuned model on the tasks of the recipe; resumes where it was stopped.
+
+    With --engine lm-eval the same tasks go through lm-evaluation-harness, or any of its own (--tasks hellaswag).
 
     Example: sectorlm evaluate finance.yaml --set evaluate.limit=100
     """
-    return _stage("evaluate", recipe, sets, runs)
+    if engine == "sectorlm" and not tasks:
+        return _stage("evaluate", recipe, sets, runs)
+    from eval.verbs import by_lm_eval
+
+    return by_lm_eval(recipe, sets, runs, engine, tasks, code)
 
 
 @app.command()
 def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS) -> Answer | None:
-    """Compare base and tuned model item by item, and write the report.
+    """Compare base and tuned model item by item, and write the report; or scorecards, each with the first of them.
 
     Example: sectorlm compare runs/a/scorecards/tuned runs/b/scorecards/tuned
     """
@@ -232,13 +247,21 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
 
     if len(targets) == 1:
         return _stage("compare", targets[0], sets, runs)
-    if len(targets) != 2:
-        raise RecipeError(f"got {len(targets)} targets: give one recipe, or two scorecard folders", where="compare")
-    from eval.compare import compare_scorecards
+    if len(targets) < 2:
+        raise RecipeError("got no target: give one recipe, or scorecard folders", where="compare")
+    from eval.compare import compare_several
     from eval.report import difference_table
+    from eval.sentences import general, pooled
 
-    found = compare_scorecards(*targets)
-    return Answer([row.model_dump(mode="json") for row in found], [difference_table(found)])
+    shown, data = [], []
+    for other, found in zip(targets[1:], compare_several(targets[0], targets[1:]), strict=True):
+        rows = [*found.differences, *found.general]
+        table = difference_table(rows)
+        if len(targets) > 2:
+            table.title = f"{other.name} (tuned) against {targets[0].name} (base)"
+        shown += [table, *map(pooled, found.pooled), *([general(found.panel)] if found.panel else [])]
+        data.append({"model": str(other), "differences": [row.model_dump(mode="json") for row in rows]})
+    return Answer(data[0]["differences"] if len(data) == 1 else data, shown)
 
 
 @app.command()

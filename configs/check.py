@@ -18,23 +18,28 @@ from configs.base import base_folder, local_folder, read_config
 from configs.errors import DataError, PolicyError, RecipeError, SectorLMError, UnsafeArtefactError
 from configs.governance import strictest
 from configs.hub import COMMIT, HUB, hub_path
-from configs.items import LOCAL, read_items, split_files
+from configs.items import read_items
 from configs.job import Job, find_files
 from configs.licences import licence_problem
 from configs.load import load_recipe, load_task, problems, read_recipe
+from configs.overlap import check_apart
 from configs.problems import at_place
 from configs.progress import say
 from configs.recipe import Evaluate, Prepare, Recipe, Source
+from configs.splits import files_of, origin, split_files
 from configs.store import HOUSE, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from configs.items import Item
     from configs.task import Task
     from configs.yaml_nodes import KeyPath, Tree
 
     Judge = Callable[[Iterable[str]], object]
     """Raises RecipeError for words that mean nothing."""
+    Foresee = Callable[[Task, Sequence[Item]], str | None]
+    """What the items of a task can show at all."""
 
 FIRST_ROWS = 20
 """Records of each source, and items of each task, that are read and rendered."""
@@ -51,6 +56,7 @@ class Checked:
     tree: Tree
     problems: list[SectorLMError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    foresee: Foresee | None = None
 
     @contextmanager
     def at(self, *key: str | int) -> Iterator[None]:
@@ -84,17 +90,23 @@ class Checked:
 
 
 def check_recipe(
-    path: Path, overrides: Sequence[str] = (), *, rules: Judge | None = None, requests: Judge | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    rules: Judge | None = None,
+    requests: Judge | None = None,
+    foresee: Foresee | None = None,
 ) -> Checked:
     """Look at keys, files, first records, licences, tasks, splits and the base model; nothing is computed or written.
 
-    `rules` and `requests` judge the names of quality rules and the removal requests, as the stage does that obeys them.
+    `rules` and `requests` judge the names of quality rules and the removal requests, as the stage does that obeys them;
+    `foresee` says what a task's items could show.
 
     Raises:
         RecipeError: the file is not strict YAML, so there is nothing to look at.
     """
     tree = read_recipe(path, overrides)
-    found = Checked(tree, [RecipeError(line) for line in problems(Recipe, tree)])
+    found = Checked(tree, [RecipeError(line) for line in problems(Recipe, tree)], foresee=foresee)
     roots = _roots(tree, path)
     sources = _sources(tree)
     for position, source in sources.items():
@@ -115,7 +127,7 @@ def check_recipe(
     for key, (task, task_roots) in tasks.items():
         for source in sources.values():
             with found.at(*key):
-                _check_apart(task, task_roots, source, roots)
+                check_apart(task, task_roots, source, roots)
     with found.at("base"):
         _check_base(found, roots)
     _check_train(found, sources, roots)
@@ -234,63 +246,27 @@ def _render_first(source: Source, files: list[Path], inside: str) -> None:
 
 def _check_task(found: Checked, key: KeyPath, task: Task, roots: tuple[Path, ...]) -> None:
     """The splits are there, apart from each other, and their items render."""
-    if task.dataset_path not in LOCAL:
-        found.note(*key, text=f"{task.task}: {task.dataset_path} is read from the hub; not looked at here")
+    files = files_of(task, roots)
+    if files is None:
+        found.note(*key, text=f"{task.task}: {origin(task, roots)}; not looked at here")
         return
     items, refused = read_items(task, task.test_split, roots)
     if refused:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in refused.most_common())
         found.note(*key, text=f"{task.task}: {len(items)} items; rows left out: {reasons}")
+    block = found.tree.value.get("evaluate")
+    limit = block.get("limit") if isinstance(block, dict) else None
+    if found.foresee is not None and (told := found.foresee(task, items[: limit if isinstance(limit, int) else None])):
+        found.note(*key, text=told)
     if task.fewshot_split is None:
         return
     test, shots = (set(split_files(task, split, roots)) for split in (task.test_split, task.fewshot_split))
-    if test & shots and not task.keys:
+    if test & shots and not files.keys and files.split_column is None:
         both = sorted(test & shots)[0]
         raise DataError(
             f"task {task.task}: {both.name} is both its {task.test_split} and its {task.fewshot_split} split"
         )
     read_items(task, task.fewshot_split, roots)
-
-
-def _check_apart(task: Task, task_roots: tuple[Path, ...], source: Source, roots: tuple[Path, ...]) -> None:
-    """No source trains on the file that a task is scored on, unless both name rows that cannot be the same.
-
-    Raises:
-        DataError: they share a file.
-    """
-    if task.dataset_path not in LOCAL or task.keys or _rows_apart(task, source):
-        return
-    trained = {
-        (file, path.partition("!")[2])
-        for path in source.paths
-        if not path.startswith(HUB)
-        for file in _there(path, roots)
-    }
-    given = task.dataset_kwargs.data_files.get(task.test_split, ())
-    for path in (given,) if isinstance(given, str) else given:
-        for file in _there(path, task_roots):
-            if (file, path.partition("!")[2]) in trained:
-                raise DataError(
-                    f"corpus {source.name} trains on {file.name}, which task {task.task} is scored on",
-                    hint="Train on other files, or give both `where:` filters that share no row.",
-                )
-
-
-def _there(path: str, roots: tuple[Path, ...]) -> list[Path]:
-    try:
-        return [file.resolve() for file in find_files(path, roots)]
-    except SectorLMError:
-        return []  # already among the problems of its source or task
-
-
-def _rows_apart(task: Task, source: Source) -> bool:
-    """True when the filters of task and source can never both hold for one row."""
-    for name, values in task.where.items():
-        if name in source.where and not set(values) & set(source.where[name]):
-            return True
-        if set(values) <= set(source.where_not.get(name, ())):
-            return True
-    return False
 
 
 # ---------------------------------------------------------------- base model
@@ -370,7 +346,7 @@ def _check_probe(name: str, roots: tuple[Path, ...]) -> None:
             f"{name} is no multiple-choice task with a fewshot_split",
             hint="Probes take their items from that split, so that the test stays unseen.",
         )
-    if task.dataset_path in LOCAL:
+    if files_of(task, task_roots) is not None:
         read_items(task, task.fewshot_split, task_roots)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.governance import strictest
+from configs.worth import valuation_beside, valuation_told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from configs.records import Corpus, SourceLedger
 
@@ -43,13 +45,16 @@ class Leak(NamedTuple):
     """Those of which the documents hold 80 % or more."""
 
 
-def datasheet(corpus: Corpus) -> dict[str, str]:
-    """What holds for the whole corpus, under a word for each: terms, near-duplicates, leaks."""
+def datasheet(corpus: Corpus, folder: Path | None = None) -> dict[str, str]:
+    """What holds for the whole corpus, under a word for each: terms, near-duplicates, leaks; and what it was found to be
+    worth, where its `folder` is given and `sectorlm worth` measured it.
+    """
+    found = valuation_beside(corpus, folder)[0] if folder is not None else None
     return {
         "Terms": " ".join(strictest(corpus.sources).sentences()),
         "Duplicates": _duplicates(corpus),
         "Leaks": _leaks(corpus),
-    }
+    } | ({"Worth": " ".join((f"{valuation_told(found)}.", *found.notes))} if found is not None else {})
 
 
 def findings(corpus: Corpus, source: SourceLedger) -> dict[str, str]:

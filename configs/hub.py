@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, streamed: `hf:org/name[:config][@revision]`. Plain data only, never their code."""
+"""Data sets of the Hugging Face hub, streamed: `hf:org/name[:config][@revision][!files]`. Plain data only, never their code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from configs.reading import Reading
 
 HUB = "hf:"
-PATH = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.+-]+))?(?:@([\w./-]+))?")
+PATH = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.+-]+))?(?:@([\w./-]+))?(?:!(.+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RETRIES, RETRY_SECONDS = 4, 2
 """How often and after what pause a broken stream is taken up again; `datasets` would wait 20 times 5 seconds."""
@@ -27,30 +27,36 @@ class HubPath(NamedTuple):
     name: str
     config: str | None
     revision: str | None
+    files: str | None = None
+    """Glob of the files that are read, where the data set holds more: `english/high/*.parquet`."""
 
 
 def hub_path(path: str) -> HubPath:
     """Take a path on the hub apart.
 
     >>> hub_path("hf:org/name:en@v1.0")
-    HubPath(name='org/name', config='en', revision='v1.0')
+    HubPath(name='org/name', config='en', revision='v1.0', files=None)
 
     Raises:
         RecipeError: it is no such path.
     """
     found = PATH.fullmatch(path)
     if found is None:
-        raise RecipeError("not a data set of the hub", where=path, hint="The form is hf:org/name[:config][@revision].")
+        raise RecipeError(
+            "not a data set of the hub", where=path, hint="The form is hf:org/name[:config][@revision][!files]."
+        )
     return HubPath(*found.groups())
 
 
 def hub_rows(path: str, reading: Reading) -> Iterator[Row]:
-    """The rows of a data set's training split, one at a time; `where` is `hf:org/name@revision:NUMBER`.
+    """The rows of a data set's training split, or of the files named, one at a time.
+
+    `where` is `hf:org/name@revision:NUMBER`.
 
     A revision that is not a commit may change: the commit that it means now is said, to be written down.
 
     Raises:
-        RecipeError: `path` has not the form `hf:org/name[:config][@revision]`.
+        RecipeError: `path` has not the form `hf:org/name[:config][@revision][!files]`.
         StorageError: there is no network, the hub does not answer, or it wants a log-in.
         DataError: there is no such data set, configuration or split.
         UnsafeArtefactError: the data set needs code of its own to be read.
@@ -61,7 +67,10 @@ def hub_rows(path: str, reading: Reading) -> Iterator[Row]:
     datasets.config.STREAMING_READ_MAX_RETRIES, datasets.config.STREAMING_READ_RETRY_INTERVAL = RETRIES, RETRY_SECONDS
     try:
         commit = _commit(wanted)
-        stream = datasets.load_dataset(wanted.name, wanted.config, split="train", revision=commit, streaming=True)
+        files = {"train": wanted.files} if wanted.files else None
+        stream = datasets.load_dataset(
+            wanted.name, wanted.config, data_files=files, split="train", revision=commit, streaming=True
+        )
         reading.files += 1
         label = f"{HUB}{wanted.name}{f':{wanted.config}' if wanted.config else ''}@{commit[:12]}"
         for number, fields in enumerate(stream, 1):

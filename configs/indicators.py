@@ -4,7 +4,7 @@ What is known of the standard. Its text was not at hand: no clause is quoted, no
 is held. Codes and Chinese names are those that two public uses of it agree on (Dingo's list of indicators, and a published
 evaluation report); the five aspects of each of 0101-0104, and what 0201-0208 look at, are Dingo's reading. Every
 formula below is this project's own and stands in `how`. What a record and its documents cannot show has no value, and
-`missing` says why. 0305 (model fitness, 模型适配性) needs a trained model: it is what `sectorlm compare` measures.
+`missing` says why. 0305 (model fitness, 模型适配性) needs trained models: `sectorlm worth` measures it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from configs.licences import licence_kind
 from configs.records import Corpus
 from configs.sample import corpus_folder
 from configs.view import table
+from configs.worth import gain, valuation_beside, valuation_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ class _Documents(NamedTuple):
 class _Facts(NamedTuple):
     corpus: Corpus
     documents: _Documents | None
+    folder: Path
 
     def share(self, holds: Callable[[SourceLedger], bool]) -> tuple[float | None, str]:
         """Part of the documents whose source `holds`, and the names of the sources that do not."""
@@ -73,12 +75,12 @@ class _Measured(NamedTuple):
 
 
 def indicators(corpus: Corpus, folder: Path) -> list[Indicator]:
-    """The indicators 0101-0104, 0201-0208 and 0301-0304 of a corpus; `folder` holds its documents.parquet.
+    """The indicators 0101-0104, 0201-0208 and 0301-0305 of a corpus; `folder` holds its documents.parquet.
 
     Parts lie between 0 and 1. An indicator that cannot be computed has the value None.
     """
     path = folder / "documents.parquet"
-    facts = _Facts(corpus, _documents(path) if path.is_file() else None)
+    facts = _Facts(corpus, _documents(path) if path.is_file() else None, folder)
     return [Indicator(code, english, chinese, *measure(facts)) for code, english, chinese, measure in INDICATORS]
 
 
@@ -282,6 +284,14 @@ def _timely(facts: _Facts) -> _Measured:
     return _Measured(sum(documents * age for documents, age in ages) / total, how, missing)
 
 
+def _fit(facts: _Facts) -> _Measured:
+    found, missing = valuation_beside(facts.corpus, facts.folder)
+    if found is None:
+        return _Measured(None, "", missing)
+    value, what = gain(found)
+    return _Measured(value, f"{what}: {valuation_told(found)}", " ".join(found.notes))
+
+
 def _needs(why: str) -> Callable[[_Facts], _Measured]:
     """An indicator that neither the record nor the documents can show."""
     return lambda _: _Measured(None, "", why)
@@ -314,5 +324,6 @@ INDICATORS: tuple[tuple[str, str, str, Callable[[_Facts], _Measured]], ...] = (
         "标注准确性",
         _needs("people have to check a sample: `sectorlm show CORPUS --sample`"),
     ),
+    ("0305", "model fitness", "模型适配性", _fit),
 )
 """Code, English and Chinese name, and what computes it."""

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.errors import DataError, did_you_mean
-from configs.job import find_files
-from configs.store import digest_file, digest_json, hashed
+from configs.errors import DataError
+from configs.splits import LOCAL, rows_of, split_files
+from configs.store import digest_json, hashed
 from configs.template import template
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
     from configs.task import Task
 
-LOCAL = ("json", "csv", "parquet")
-"""Values of `dataset_path` that mean: the files of `dataset_kwargs.data_files`, in any of our forms."""
+__all__ = ["LOCAL", "Item", "read_items", "split_files"]
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+SETS = {"letters_match": ", ", "span_f1": "; "}
+"""Metrics of sets, with what stands between the members of one answer."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Item:
     """What a training document must not hold."""
     subject: str = ""
     """The part of the task that it belongs to; empty where the task names none."""
+    accepted: tuple[str, ...] = ()
+    """All right answers, the target first, where there are several."""
 
     def passage(self) -> str:
         """All text of the item that would be a leak."""
@@ -61,6 +67,7 @@ class _Draft(NamedTuple):
     cluster: str
     leak: str
     subject: str
+    accepted: tuple[str, ...]
 
 
 def read_items(
@@ -76,7 +83,7 @@ def read_items(
     """
     refused: Counter[str] = Counter()
     drafts = []
-    for row, fields in enumerate(_rows(task, split, roots, refused)):
+    for row, fields in enumerate(rows_of(task, split, roots, refused)):
         draft = _draft(task, row, fields)
         if isinstance(draft, str):
             refused[draft] += 1
@@ -90,101 +97,6 @@ def read_items(
         chosen = sorted(items, key=lambda item: hashed(seed, f"limit {task.task}", item.digest))[:limit]
         items = sorted(chosen, key=lambda item: item.row)
     return items, refused
-
-
-def split_files(task: Task, split: str, roots: tuple[Path, ...]) -> list[Path]:
-    """The local files that a split is made of; none for a data set of the hub.
-
-    Raises:
-        DataError: no such split or file.
-    """
-    paths = _paths(task, split) if task.dataset_path in LOCAL else ()
-    keys = (task.keys[split],) if split in task.keys else ()
-    return [file for path in (*paths, *keys) for file in find_files(path, roots)]
-
-
-def _paths(task: Task, split: str) -> tuple[str, ...]:
-    known = task.dataset_kwargs.data_files
-    if split not in known:
-        raise DataError(
-            f"task {task.task} has no split {split}",
-            where=f"{task.task}: dataset_kwargs.data_files",
-            hint=did_you_mean(split, known) or f"It has: {', '.join(known) or 'none'}.",
-        )
-    paths = known[split]
-    return (paths,) if isinstance(paths, str) else paths
-
-
-# ---------------------------------------------------------------- rows
-
-
-def _rows(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows of a split that the task selects, as fields."""
-    allowed = _keys(task, split, roots)
-    found = _local_rows(task, split, roots, refused) if task.dataset_path in LOCAL else _hub_rows(task, split)
-    for fields in found:
-        for name in task.where:
-            if name not in fields:
-                hint = did_you_mean(name, fields) or f"It has: {', '.join(map(str, fields))}."
-                raise DataError(f"no column {name} in the rows of {task.task}", where=f"{task.task}: where", hint=hint)
-        chosen = all(str(fields[name]) in values for name, values in task.where.items())
-        if chosen and (allowed is None or str(fields.get("_key")) in allowed):
-            yield fields
-        else:
-            refused["not selected"] += 1
-
-
-def _keys(task: Task, split: str, roots: tuple[Path, ...]) -> frozenset[str] | None:
-    """The keys that belong to a split, or None for all rows."""
-    if split not in task.keys:
-        return None
-    file = find_files(task.keys[split], roots)[0]
-    _check_digest(task, file)
-    try:
-        return frozenset(map(str, json.loads(file.read_text("utf-8"))))
-    except (ValueError, TypeError) as error:
-        raise DataError("not a JSON list or object of row keys", where=str(file)) from error
-
-
-def _local_rows(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    from configs.read import Reading, read_rows
-
-    reading = Reading()
-    for path in _paths(task, split):
-        files = find_files(path, roots)
-        for file in files:
-            _check_digest(task, file)
-        rows = read_rows(files, path.partition("!")[2], columns=task.columns, records=task.records, reading=reading)
-        for row in rows:
-            yield row.fields
-    refused.update(reading.refused)
-
-
-def _hub_rows(task: Task, split: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a Hugging Face data set: plain data only, never its code."""
-    from datasets import load_dataset
-
-    try:
-        found = load_dataset(task.dataset_path, task.dataset_name, split=split, revision=task.revision)
-    except Exception as error:  # datasets, fsspec and huggingface_hub each raise their own kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(
-            f"the data set of task {task.task} cannot be read ({lines[0]})",
-            where=task.dataset_path,
-            hint="Check the network with `sectorlm doctor`, or give local files in a task file of your own.",
-        ) from error
-    yield from found
-
-
-def _check_digest(task: Task, file: Path) -> None:
-    """Compare a file with the sha256 that the task's metadata gives for its name."""
-    for name, expected in task.metadata.sha256.items():
-        if f"/{file.as_posix()}".endswith(f"/{name}") and digest_file(file) != expected:
-            raise DataError(
-                f"bytes differ from the sha256 in task {task.task}",
-                where=str(file),
-                hint="Get the file again from its source, or correct metadata.sha256 if the change is meant.",
-            )
 
 
 # ---------------------------------------------------------------- items
@@ -209,15 +121,31 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
     elif not text.strip():
         return "empty text"
     target = template(task.doc_to_target)(fields) if task.doc_to_target else ""
+    accepted: tuple[str, ...] = ()
+    if task.output_type == "generate_until" and task.doc_to_choice is None:
+        target, accepted = _expected(task, target)
+        if not target.strip():
+            return "empty answer"
     cluster = template(task.cluster)(fields) if task.cluster else digest_json([text, choices])
     if task.doc_to_decontamination_query:
         leak = template(task.doc_to_decontamination_query)(fields)
     else:
         own = choices if isinstance(task.doc_to_choice, str) else ()
-        answer = (target,) if task.output_type == "generate_until" else ()
+        answer = (accepted or (target,)) if task.output_type == "generate_until" else ()
         leak = "\n".join((text, *own, *answer))
     subject = template(task.subject)(fields).strip() if task.subject else ""
-    return _Draft(row, text, choices, target, cluster, leak, subject)
+    return _Draft(row, text, choices, target, cluster, leak, subject, accepted)
+
+
+def _expected(task: Task, rendered: str) -> tuple[str, tuple[str, ...]]:
+    """The text that is shown in worked examples, and all that are right where a list was rendered."""
+    listed = _listed(rendered) if rendered.lstrip().startswith("[") else None
+    if listed is None:
+        return rendered, ()
+    between = next((SETS[entry.metric] for entry in task.metric_list if entry.metric in SETS), None)
+    if between is not None:  # the members of one answer, not answers to choose from
+        return between.join(listed) or ("none" if between == SETS["span_f1"] else ""), ()
+    return (listed[0], listed) if listed else ("", ())
 
 
 def _listed(rendered: str) -> tuple[str, ...] | None:
@@ -266,8 +194,9 @@ def _items(task: Task, drafts: list[_Draft], refused: Counter[str]) -> Iterator[
 
 
 def _item(draft: _Draft, target: str, gold: int | None) -> Item:
-    digest = digest_json([draft.text, draft.choices, target])
-    return Item(digest, draft.row, draft.text, draft.choices, target, gold, draft.cluster, draft.leak, draft.subject)
+    digest = digest_json([draft.text, draft.choices, *(draft.accepted or (target,))])
+    place = (draft.cluster, draft.leak, draft.subject, draft.accepted)
+    return Item(digest, draft.row, draft.text, draft.choices, target, gold, *place)
 
 
 def _distinct(items: Iterator[Item], refused: Counter[str]) -> list[Item]:

@@ -28,9 +28,9 @@ class Job:
 
     @property
     def runs(self) -> Path:
-        """The folder of all runs. A run of a sweep or a pilot (training/members.py) lies two levels deeper than others."""
+        """The folder of all runs. A run of a sweep, a pilot or a valuation lies two levels deeper than others."""
         root = self.folder.root.absolute()
-        is_member = root.parent.name in ("sweep", "pilot") and self.folder.corpus.is_symlink()
+        is_member = root.parent.name in ("sweep", "pilot", "worth") and self.folder.corpus.is_symlink()
         return root.parents[2] if is_member else root.parent
 
     def find(self, path: str) -> list[Path]:

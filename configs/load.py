@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from configs.errors import RecipeError, did_you_mean
+from configs.errors import RecipeError, UnsafeArtefactError, did_you_mean
 from configs.part import Part
 from configs.problems import at_place, explain, key_text
 from configs.recipe import Recipe
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 TEMPLATE = re.compile(r"\{[{%]|[^'\"\[{].*\{[{%]", re.DOTALL)
 """A value of `--set` that is a Jinja template, `{{ title }}: {{ body }}`, and so a text as it stands, without quotes."""
+CODE = frozenset({"process_docs", "process_results", "custom_dataset", "class", "unsafe_code"})
+"""Keys of lm-evaluation-harness that name a Python function."""
+NO_CODE = (
+    "SectorLM never runs a task's code. Say the same with templates, `filter_list` and `metric_list`, or run the task by "
+    "name with lm-evaluation-harness: sectorlm evaluate --engine lm-eval."
+)
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
@@ -44,6 +50,7 @@ def load_task(name: str, roots: tuple[Path, ...]) -> tuple[Task, tuple[Path, ...
 
     Raises:
         RecipeError: there is no such task, or its file is wrong; the message has one line for every problem.
+        UnsafeArtefactError: the task is made of Python code.
     """
     shipped = task_files(HOUSE)
     path = shipped.get(name) or next((root / name for root in roots if (root / name).is_file()), None)
@@ -52,7 +59,23 @@ def load_task(name: str, roots: tuple[Path, ...]) -> tuple[Task, tuple[Path, ...
         hint = f"{did_you_mean(name, shipped)} SectorLM ships: {known}. Or give the path of a task file.".strip()
         raise RecipeError("no such task", where=name, hint=hint)
     folder = path.resolve().parent
-    return validated(Task, read_yaml(path)), (folder, *(root for root in roots if root != folder))
+    return validated(Task, _task_tree(path)), (folder, *(root for root in roots if root != folder))
+
+
+def _task_tree(path: Path) -> Tree:
+    """The tree of a task file, unless it asks for code."""
+    try:
+        tree = read_yaml(path)
+    except RecipeError as error:
+        if "!function" in error.message:
+            raise UnsafeArtefactError(
+                "this task is Python code (!function)", where=error.where, hint=NO_CODE
+            ) from error
+        raise
+    if code := sorted(CODE & tree.value.keys()):
+        key = code[0]
+        raise UnsafeArtefactError(f"this task is Python code ({key})", where=str(tree.places[(key,)]), hint=NO_CODE)
+    return tree
 
 
 def validated(model: type[AnyPart], tree: Tree) -> AnyPart:

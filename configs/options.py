@@ -30,25 +30,59 @@ def _version(asked: bool) -> None:
 
 SectorName = Annotated[str, typer.Argument(help="One of the twelve sectors.", autocompletion=_sectors)]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.", show_default=False)]
+RecipeOrCorpus = Annotated[
+    Path, typer.Argument(metavar="RECIPE | CORPUS", help="A recipe, or a corpus in its run folder.", show_default=False)
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Folders, hub ids, BASE+ADAPTER, runs/NAME, or http://HOST/v1#NAME."),
+]
+Tasks = Annotated[str, typer.Option("--tasks", metavar="A,B", help="Names of tasks, or paths of task files.")]
+DataFolders = Annotated[
+    list[Path], typer.Option("--data", metavar="DIR", help="Folder of the tasks' files; repeatable.")
+]
+WithAdapters = Annotated[
+    list[Path], typer.Option("--adapter", metavar="DIR", help="Score the model with this adapter too; repeatable.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many items of each task, by hash.")]
+Shots = Annotated[int | None, typer.Option("--shots", min=0, max=32, help="Worked examples; left out: the task's.")]
+Cards = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the scorecards go, a folder for each model.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Ask by the model's chat template.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Chooses items, worked examples and resamples.")]
+ScoreEngine = Annotated[str, typer.Option("--engine", help="here, or vllm: texts only, on a GPU (extra vllm).")]
+TokenizerOf = Annotated[
+    str, typer.Option("--tokenizer", metavar="MODEL", help="Folder or hub id of the tokenizer of a server's model.")
+]
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]
 Targets = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE | BASE TUNED", help="A recipe, or two scorecard folders.")
+    list[Path],
+    typer.Argument(metavar="RECIPE | BASE TUNED...", help="A recipe, or scorecard folders; the first is the baseline."),
 ]
+Reported = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN | SCORECARD ...", help="A run, or many runs, scorecards or folders of runs."),
+]
+REPORT = Path("report.html")
+Page = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The page; a comparison as Markdown if it ends in .md.")
+]
+Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="Language of the report.")]
+Baseline = Annotated[str, typer.Option("--baseline", metavar="ROW", help="Row that a leaderboard compares with.")]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
 Accept = Annotated[
     list[str], typer.Option("--accept", metavar="GATE=REASON", help="A gate that need not be met; repeatable.")
 ]
 PrivateKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Sign with this key (PEM, EC).")]
 PublicKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Public key of who signed it (PEM).")]
-DataFolders = Annotated[
+SourceFolders = Annotated[
     list[Path], typer.Option("--data", metavar="DIR", help="Where source files and the base may lie; repeatable.")
 ]
 Reproduced = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the reproduction goes.")]
 CanaryFile = Annotated[Path, typer.Argument(metavar="FILE", help="The JSON Lines file to write.")]
 Canaries = Annotated[int, typer.Option("--count", min=1, max=10_000, help="How many.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Other canaries for another number.")]
+CanarySeed = Annotated[int, typer.Option("--seed", min=0, help="Other canaries for another number.")]
 ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]
@@ -91,3 +125,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 Terms = Annotated[Path | None, typer.Option("--terms", metavar="FILE", help="Terms of the sector, one a line.")]
 Count = Annotated[int, typer.Option("--count", min=0, help="New tokens to suggest at most.")]
+Scorecards = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN | SCORECARD ...", help="Run folders or scorecard folders; for tasks: a recipe."),
+]
+ExportForm = Annotated[str, typer.Option("--to", help="lm-eval, model-index, csv, parquet, or tasks.")]
+Judge = Annotated[str, typer.Option("--engine", help="sectorlm, or lm-eval: through lm-evaluation-harness.")]
+OwnTasks = Annotated[
+    list[str],
+    typer.Option("--tasks", metavar="NAME | FILE", help="With lm-eval: tasks of its own instead; repeatable."),
+]
+AllowedCode = Annotated[
+    list[str],
+    typer.Option("--allow-code", metavar="TASK", help="Let this task run the Python code it names; repeatable."),
+]

@@ -6,10 +6,12 @@ question; an answer is `target_delimiter` + choice. All items of a task share th
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.chat import ChatTokenizer
-from configs.store import digest_json, hashed
+from configs.seams import Seams
+from configs.store import digest_bytes, hashed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,7 @@ def prompts(
     What is too long loses the beginning of its context and is counted; an item whose answer alone does not fit gets
     no branch, and so an invalid answer.
     """
-    encode = Encoder(tokenizer)
+    encode = Encoder(tokenizer, before)
     asked = [before + item.text for item in items]
     generates = task.output_type == "generate_until"
     spare = task.max_gen_toks if generates else 0
@@ -75,15 +77,15 @@ def prompts(
         passages = encode.plain([item.text for item in items])
         found = [(windows(ids, encode.start, room), False) for ids in passages]
     elif chat and any(item.text for item in items):  # two sentences side by side are no conversation
-        found = [_fit(turn, room - spare) for turn in encode.turns(asked, choices)]
+        found = [fitted(turn, room - spare) for turn in encode.turns(asked, choices)]
     elif generates:
-        contexts = [encode.front + ids or [encode.start] for ids in encode.plain(asked)]
-        found = [_fit(Branch(ids, []), room - spare) for ids in contexts]
+        contexts = [encode.front + ids or [encode.start] for ids in encode.begun(asked)]
+        found = [fitted(Branch(ids, []), room - spare) for ids in contexts]
     else:
         answers = [[task.target_delimiter + choice for choice in several] for several in choices]
-        found = [_fit(pair, room) for pair in encode.pairs(asked, answers)]
+        found = [fitted(pair, room) for pair in encode.pairs(asked, answers)]
     return [
-        Prompt(item, branches, truncated, digest_json([item.digest, branches]))
+        Prompt(item, branches, truncated, prompt_digest(item, branches))
         for item, (branches, truncated) in zip(items, found, strict=True)
     ]
 
@@ -91,15 +93,21 @@ def prompts(
 class Encoder:
     """A tokenizer as lm-evaluation-harness uses it: only a start mark is added, and only where it adds one itself.
 
-    One thing differs: a control token's name that stands in a question stays text, as it does in training.
+    One thing differs: a control token's name that stands in a question stays text, as it does in training. What texts
+    begin alike with (`before`), and a question before its answers, is tokenised once, up to its last seam
+    (configs/seams.py): the tokens are those of the whole text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, before: str = "") -> None:
         self.chat = ChatTokenizer(tokenizer, str(tokenizer.name_or_path))
         self.plain = self.chat.ids
+        self.seams = Seams(self.chat)
+        self.cut = self.seams.last(before)
+        """Where the last seam of `before` stands; 0 for none."""
+        self.before = before[: self.cut]
         bare, marked = (list(tokenizer.encode("a", add_special_tokens=marks)) for marks in (False, True))
-        before = next((at for at in range(len(marked)) if marked[at : at + len(bare)] == bare), 0)
-        self.front: list[int] = marked[:before]
+        marks = next((at for at in range(len(marked)) if marked[at : at + len(bare)] == bare), 0)
+        self.front: list[int] = marked[:marks]
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         self.start = int(start)
         """Stands before a text that has nothing before it."""
@@ -112,7 +120,7 @@ class Encoder:
             [token for piece in some for token in piece.tokens]
             for some in (pieces[:user], pieces[user + 1 : assistant])
         )
-        question_ids = self.chat.ids_after([question.strip() for question in questions])
+        question_ids = self.begun([question.strip() for question in questions], after=True)
         answer_ids = iter(self.chat.ids_after([answer.strip() for several in answers for answer in several]))
         return [
             Branch([*before, *ids, *between], [next(answer_ids) for _ in several])
@@ -127,17 +135,46 @@ class Encoder:
         context's last token, the cut moves back to the tokens that all of them share.
         """
         bare = [context.rstrip() for context in contexts]
-        joined = [context + answer for context, several in zip(contexts, answers, strict=True) for answer in several]
-        context_ids, joined_ids = self.plain(bare), iter(self.plain(joined))
+        [head] = self.plain([self.before]) if self.cut else [[]]
+        seams = [self.seams.last(context, self.cut) for context in bare]
+        cuts = list(zip(contexts, bare, seams, answers, strict=True))
+        firsts = iter(self._rest([text[self.cut : seam] for _, text, seam, _ in cuts], [self.cut] * len(cuts)))
+        lasts = iter(self._rest([text[seam:] for _, text, seam, _ in cuts], seams))
+        ends = [(context[seam:] + answer, seam) for context, _, seam, several in cuts for answer in several]
+        joined = iter(self._rest([text for text, _ in ends], [seam for _, seam in ends]))
         branches = []
-        for ids, several in zip(context_ids, answers, strict=True):
-            wholes = [next(joined_ids) for _ in several]
-            shared = ids
+        for several in answers:
+            first, ids = next(firsts), next(lasts)
+            wholes, shared = [next(joined) for _ in several], ids
             if any(len(whole) <= len(ids) for whole in wholes):
                 shared = _common([ids, *(whole[:-1] for whole in wholes)])
             followers = [whole[len(shared) :] for whole in wholes]
-            branches.append(Branch(self.front + shared or [self.start], followers))
+            branches.append(Branch([*self.front, *head, *first, *shared] or [self.start], followers))
         return branches
+
+    def begun(self, texts: Sequence[str], *, after: bool = False) -> list[list[int]]:
+        """Ids of texts that all begin with `before`; `after` where other text stands in front of them."""
+        encode = self.chat.ids_after if after else self.chat.ids
+        if not self.cut or not all(text.startswith(self.before) for text in texts):
+            return encode(texts)
+        [head] = encode([self.before])
+        return [head + rest for rest in self.chat.ids_after([text[self.cut :] for text in texts])]
+
+    def _rest(self, texts: list[str], cuts: list[int]) -> list[list[int]]:
+        """Ids of texts that begin at the given places of a longer one; what comes again is tokenised once."""
+        distinct: dict[tuple[str, bool], list[int]] = {
+            (text, cut > 0): [] for text, cut in zip(texts, cuts, strict=True)
+        }
+        for after, encode in ((False, self.chat.ids), (True, self.chat.ids_after)):
+            mine = [key for key in distinct if key[1] == after]
+            distinct.update(zip(mine, encode([text for text, _ in mine]), strict=True))
+        return [distinct[text, cut > 0] for text, cut in zip(texts, cuts, strict=True)]
+
+
+def prompt_digest(item: Item, branches: list[Branch]) -> str:
+    """sha256 of an item and its token ids, each run of ids with its length."""
+    runs = [run for branch in branches for run in ([len(branch.followers)], branch.context, *branch.followers)]
+    return digest_bytes(b"".join([item.digest.encode(), *(array("q", [len(run), *run]).tobytes() for run in runs)]))
 
 
 def _common(rows: list[list[int]]) -> list[int]:
@@ -146,7 +183,7 @@ def _common(rows: list[list[int]]) -> list[int]:
     return rows[0][: min(map(len, rows)) if width is None else width]
 
 
-def _fit(branch: Branch, room: int) -> tuple[list[Branch], bool]:
+def fitted(branch: Branch, room: int) -> tuple[list[Branch], bool]:
     """The branch within `room` tokens, the last one of which need not be read, and whether its context was cut."""
     longest = max((len(follower) for follower in branch.followers), default=1)
     left = room + 1 - longest

@@ -10,9 +10,11 @@
     *                      each value of an object whose keys are ids; the key becomes the field `_key`
     QAPairs.QAPair[]       XML: each element QAPair of QAPairs; a single one counts as a list of one
     1                      the second element of a list
+    questions[]+table      each element of the list `questions`, with the list or object `table` that stands beside it
 
-Plain fields on the way are carried down to the inner records; an inner field of the same name wins. The elements of a
-top-level list and the lines of JSON Lines are records already; the steps start inside of them.
+Plain fields on the way are carried down to the inner records, lists and objects where a `+` names them; an inner field of
+the same name wins. The elements of a top-level list and the lines of JSON Lines are records already; the steps start
+inside of them.
 """
 
 from __future__ import annotations
@@ -99,12 +101,12 @@ def _steps(records: str) -> list[str]:
         DataError: a step has no name.
     """
     steps = records.split(".") if records else []
-    if "" in steps or "[]" in steps:
+    if any(step.partition("+")[0] in ("", "[]") for step in steps):
         raise DataError(
             f"a step without a name in {records!r}",
             where="records",
-            hint="Steps are NAME, NAME[] or *, with a dot between them: data[].questions[]. The elements of a list at the "
-            "top are records already.",
+            hint="Steps are NAME, NAME[] or *, with a dot between them: data[].questions[]. NAME[]+TABLE carries the list "
+            "TABLE down too. The elements of a list at the top are records already.",
         )
     return steps
 
@@ -171,14 +173,15 @@ def _expand(value: Any, steps: list[str], outer: Mapping[str, Any]) -> Iterator[
         else:
             yield {**outer, "text": value} if isinstance(value, str) else None
         return
-    step, rest = steps[0], steps[1:]
+    (step, *kept), rest = steps[0].split("+"), steps[1:]
     if step == "*":
         for key, inner in _mapping(value, step).items():
             yield from _expand(inner, rest, {**outer, "_key": key})
         return
     name, many = step.removesuffix("[]"), step.endswith("[]")
     if isinstance(value, dict):
-        outer = {**outer, **{key: inner for key, inner in value.items() if not isinstance(inner, (dict, list))}}
+        plain = {key: inner for key, inner in value.items() if key in kept or not isinstance(inner, (dict, list))}
+        outer = {**outer, **plain}
     inner = _child(value, name) if value or not many else []  # an empty XML element holds no records
     for each in inner if many and isinstance(inner, list) else [inner]:
         yield from _expand(each, rest, outer)

@@ -7,13 +7,14 @@ releases in configs/releasing.py.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.part import Part
 from configs.releasing import Gates, Grade, Publish
-from configs.trials import Pilot, Sweep, with_settings
+from configs.trials import Pilot, Sweep, Worth, with_settings
 from configs.tuning import Phase, Train
 
 Sector = Literal[
@@ -62,7 +63,7 @@ class Source(Part):
     path: str | tuple[str, ...]
     """Files, folders or globs, looked for beside the recipe, then in the folders of `data`, then in SectorLM itself.
     `archive.zip!inner/*.json` selects files inside an archive. `hf:org/name[:config][@revision]` is a data set of the
-    Hugging Face hub, streamed; pin its revision."""
+    Hugging Face hub, streamed; pin its revision. `hf:org/name!english/*.parquet` reads some of its files."""
     licence: str
     """SPDX identifier (`CC-BY-4.0`) or one of the names that `sectorlm check` lists (`public-domain`, `research-only`)."""
     format: Format = "auto"
@@ -103,6 +104,8 @@ class Source(Part):
     max_repeats: float = Field(default=4.0, ge=1, le=16)
     """How often a source may be repeated to reach its share. Four is where repetition starts to lose value
     (Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5)."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """For data sets of the hub: read the first rows only, this many. Some are far too large to read whole."""
     max_documents: int | None = Field(default=None, ge=1)
     """Take at most this many documents, chosen by the hash of (seed, source, id)."""
     origin: str = ""
@@ -139,6 +142,8 @@ class Source(Part):
     def _one_shape(self) -> Source:
         pair = self.chosen is not None or self.rejected is not None
         asked = self.prompt is not None or self.answer is not None or pair
+        if self.max_rows and not all(path.startswith("hf:") for path in self.paths):
+            raise ValueError("max_rows is for data sets of the hub (hf:); max_documents takes a sample of any source")
         if sum([self.text is not None, asked, self.messages is not None]) != 1:
             raise ValueError("give exactly one of: text | prompt and answer | prompt, chosen and rejected | messages")
         if asked and not pair and (self.prompt is None or self.answer is None):
@@ -196,10 +201,25 @@ class Prepare(Part):
     cut out of the others. `null` cuts nothing."""
     rules: dict[str, float | bool] = Field(default_factory=dict)
     """Thresholds of the quality rules by name; `false` turns one off. data_prep/quality.py has the table."""
+    protect: tuple[str, ...] = ()
+    """Patterns (Python's `re`) of terms that cleaning and masking must not touch: doses, norms, codes, emergency numbers. A
+    repair that would lose one is left out for that text and counted, and nothing of them is masked as personal data."""
     exclude: tuple[str, ...] = ()
     """Removal requests: ids of documents, or patterns of their text after `text:`; what matches is left out and counted."""
     receipt: Receipt = Receipt()
     """Limits that fail the stage."""
+
+    @field_validator("protect")
+    @classmethod
+    def _patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                empty = re.search(pattern, "") is not None
+            except re.error as error:
+                raise ValueError(rf"{pattern} is no pattern ({error}): write signs with a meaning as in \+") from error
+            if empty:
+                raise ValueError(f"{pattern} holds in every place: a pattern must need at least one character")
+        return patterns
 
 
 class Evaluate(Part):
@@ -244,6 +264,8 @@ class Recipe(Part):
     """Settings to try side by side, by `sectorlm sweep`."""
     pilot: Pilot = Pilot()
     """Parts of the data to train on first, by `sectorlm pilot`."""
+    worth: Worth = Worth()
+    """Trainings with and without the corpus, by `sectorlm worth`."""
     evaluate: Evaluate
     """How base and tuned are compared."""
     gates: Gates = Gates()

@@ -213,6 +213,8 @@ class Run(Record):
     """Times that the weights were set back to a checkpoint."""
     processes: int = 1
     """Processes that worked side by side in the end."""
+    device: str = ""
+    """What each of them computed on: the name of a GPU, or `CPU`."""
     made_in: tuple[dict[str, Any], ...] = ()
     """For each segment, the step it began at and the packages it had."""
 

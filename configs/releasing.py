@@ -18,12 +18,17 @@ Grade = Literal["general", "important", "core"]
 
 
 class Gates(Part):
-    """What must hold before a release is made; an unset gate is not checked."""
+    """What must hold before a release is made; an unset gate is not checked. The margins stop nothing, they are judged by."""
 
     significant_gain: bool = False
     """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
     max_general_loss: float | None = Field(default=None, ge=0)
     """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
+    margin: float = Field(default=0.02, gt=0, lt=1)
+    """Loss on a general task that still counts as not inferior, as part of its scale: 0.02 is 2 points. The comparison's
+    verdict on the general panel holds the lower end of the 95 % interval against it (docs/statistics.md)."""
+    margin_text: float | None = Field(default=None, gt=0)
+    """The same for general text, as a relative rise of bits per byte; left out: `max_general_loss`, else 0.05."""
     not_inferior: bool = False
     """The general panel must be shown to be not worse than the base's by more than its margin; undecided is a failure."""
     max_contamination: float | None = Field(default=None, ge=0, le=1)
@@ -73,6 +78,14 @@ class Publish(Part):
     """Also convert the merged weights for llama.cpp and Ollama, in this number format; needs `pip install -e '.[gguf]'`."""
     push_to: str | None = None
     """Hub repository; pushed only by `sectorlm publish --push`, private by default."""
+    provider: str = ""
+    """Who publishes it, for the card and the EU AI Act's public summary."""
+    contact: str = ""
+    """How the provider is reached."""
+    watts: float | None = Field(default=None, gt=0)
+    """What one device draws in training, for the estimate of energy; left out: the most that its data sheet allows."""
+    grid: float = Field(default=473.0, ge=0)
+    """Grams of CO2 equivalents per kWh where it ran; the mean of the world in 2024 (Ember 2025, Global Electricity Review)."""
     licence: str = "other"
     """Licence of the released weights (Hugging Face licence id)."""
     base_licence: str = ""

@@ -136,6 +136,8 @@ class Difference(Part):
     """The smallest true difference that n items could show with 80 % power, known before any model answered."""
     noise: float | None = None
     """Difference that batches of another shape alone made, the larger of the two models' (in the metric's unit)."""
+    ece: tuple[float, float] | None = None
+    """Expected calibration error of base and tuned, where both have one."""
 
     @property
     def verdict(self) -> str:
@@ -169,7 +171,7 @@ class Panel(Part):
     margin_text: float
     """The same for bits per byte, relative to the base."""
     reasons: tuple[str, ...] = ()
-    """One sentence for each task of the panel."""
+    """One sentence for each task of the panel, and for those of one kind taken together."""
 
 
 class Comparison(Record):

@@ -7,11 +7,41 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from configs.errors import RecipeError, did_you_mean
+from configs.licences import Kind  # noqa: TC001 - pydantic reads it
 from configs.load import validated
 from configs.part import Part
 from configs.recipe import SECTORS, Sector, Source
 from configs.store import HOUSE
 from configs.yaml_nodes import read_yaml
+
+
+class Facts(Part):
+    """What is known of a public data set, and how."""
+
+    size: str
+    """Rows or texts; `not counted` where nobody here did."""
+    loads: Literal["parquet", "json", "csv", "text", ""] = ""
+    """Form of its files."""
+    columns: tuple[str, ...] = ()
+    """Its columns, as far as they matter here."""
+    revision: str = ""
+    """The commit that was looked at; empty: none is pinned, and the record of a run says what it got."""
+    verified: tuple[Literal["file", "card", "readme", "harness", "opencompass", "memory"], ...] = Field(min_length=1)
+    """How: the data file was opened, the hub's page or the project's own was read, the task of lm-evaluation-harness or
+    OpenCompass that reads it was read; `memory`: it was not, look before you use it."""
+    note: str = ""
+    """What a reader must know besides."""
+
+
+class PublicCorpus(Source):
+    """A public corpus, ready to stand in a recipe, and what is known of it."""
+
+    facts: Facts
+    """Size, columns, revision, and how they were verified."""
+
+    def as_source(self) -> Source:
+        """The same as a recipe has it, without the facts."""
+        return Source.model_validate(self.model_dump(exclude={"facts"}, exclude_defaults=True))
 
 
 class Benchmark(Part):
@@ -31,6 +61,25 @@ class Benchmark(Part):
     """True when it only stands in for a sector benchmark that does not exist in the open."""
     note: str = ""
     """What a reader must know before quoting a number."""
+    tasks: tuple[str, ...] = ()
+    """Task files of SectorLM that read it."""
+    facts: Facts
+    """Size, columns, revision, and how they were verified."""
+
+
+class Domain(Part):
+    """What is special about a sector's text; `sectorlm init` writes it into the starter recipe, where it can be changed."""
+
+    protect: tuple[str, ...] = ()
+    """Patterns of terms that cleaning and masking must not touch: doses, norms, codes."""
+    personal: tuple[str, ...] = ()
+    """Kinds of personal data that matter here, the most delicate first; data_prep/personal.py has the kinds."""
+    rules: dict[str, float | bool] = Field(default_factory=dict)
+    """Thresholds of quality rules that differ from the defaults."""
+    licences: tuple[Kind, ...] = ()
+    """Kinds of licence that a release is allowed by default."""
+    probes: tuple[str, ...] = ()
+    """Quick tasks that are asked while training, to see forgetting early."""
 
 
 class Safety(Part):
@@ -43,7 +92,7 @@ class Safety(Part):
 
 
 class SectorPack(Part):
-    """One sector: names, two corpora as recipe sources, two benchmarks, the safety note, and what is missing."""
+    """One sector: names, two corpora as recipe sources, two benchmarks, its own rules, the safety note, what is missing."""
 
     sector: Sector
     """The key that recipes use."""
@@ -51,12 +100,14 @@ class SectorPack(Part):
     """Name in English."""
     zh: str
     """Name in Chinese, as in the plan of 2024-2026."""
-    corpora: tuple[Source, ...] = Field(min_length=2)
+    corpora: tuple[PublicCorpus, ...] = Field(min_length=2)
     """Public corpora, ready to stand in a recipe. Those with a path that is no `hf:` id must be downloaded first."""
     benchmarks: tuple[Benchmark, ...] = Field(min_length=2)
     """Public benchmarks."""
-    glossary: tuple[str, ...] = ()
-    """Terms of the sector; `sectorlm fitness` says how the base's tokenizer spells them."""
+    domain: Domain
+    """Its own rules."""
+    glossary: tuple[str, ...] = Field(min_length=20)
+    """Terms of the sector in both languages; `sectorlm fitness` says how the base's tokenizer spells them."""
     safety: Safety
     """What the model card says about use."""
     gaps: str = ""

@@ -78,11 +78,13 @@ def write_starter(sector: str, folder: Path, *, force: bool = False) -> list[Pat
     return list(files)
 
 
-def _ready(name: str, sector: str) -> bool:
-    """Whether a shipped task is one of this sector, and its items are embedded too."""
+def _ready(name: str, sector: str = "") -> bool:
+    """Whether a shipped task is one of this sector, where one is named, and its items are embedded too."""
     task, roots = load_task(name, (HOUSE,))
     with suppress(DataError):
-        return task.metadata.sector == sector and bool(split_files(task, task.test_split, roots))
+        return task.metadata.sector in (sector or task.metadata.sector,) and bool(
+            split_files(task, task.test_split, roots)
+        )
     return False
 
 
@@ -93,7 +95,13 @@ def _renamed(sample: Path, sector: str) -> str:
 
 
 def _recipe(pack: SectorPack, tasks: list[str]) -> str:
-    corpora = [source.model_dump(mode="json", exclude_defaults=True) for source in pack.corpora]
+    corpora = [it.as_source().model_dump(mode="json", exclude_defaults=True) for it in pack.corpora]
+    domain = pack.domain
+    prepare = to_yaml({"prepare": {"protect": list(domain.protect), "rules": dict(domain.rules)}}).rstrip()
+    asked = ", ".join(name for name in domain.probes if _ready(name))
+    probes = (
+        f"  probes: [{asked}]   # quick tasks that are asked while training, to see forgetting early\n" if asked else ""
+    )
     usual = Prepare()
     own = ", FILL IN: your own" if tasks[0].endswith(".yaml") else ""
     return f"""\
@@ -108,15 +116,15 @@ data: [data]   # folders that paths are looked for in, beside this file
 # FILL IN: your corpora. These are public ones; `hf:` is read from the hub, the others are to be downloaded into data/.
 # Licences are as their publishers state them, and column names as on their cards: read both before use.
 # A source may also state: time, purpose, consent, personal (mask, drop, report, off), rules, and others.
-{to_yaml({"corpora": corpora})}{REPLAY}# How the data is prepared; these are defaults, docs/preparation.md says more:
-# prepare:
+{to_yaml({"corpora": corpora})}{REPLAY}# How the data is prepared: the sector's own rules, then defaults (docs/preparation.md).
+{prepare}
 #   near_duplicates: {usual.near_duplicates}   # overlap from which two texts count as one; null: only where they are equal
 #   repeated_passages: {usual.repeated_passages}   # a passage in more documents is boilerplate and cut out; null: none is
 #   decontaminate: {usual.decontaminate}   # what shares a passage with a test item; cut: only the sentences, for long texts
 #   receipt: {{}}   # limits that stop the stage: max_dropped: 0.2, min_tokens: 1000000
 train:
   rank: 16   # 64 for continued pretraining on much text
-evaluate:
+{probes}evaluate:
   tasks: [{", ".join(tasks)}]   # benchmarks{own}
 {_pointers(pack)}"""
 

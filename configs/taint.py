@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "tainted.json"
-PLACES = ("*/run", "*/sweep/*/run", "*/pilot/*/run")
-"""Where runs lie below the runs folder: one by itself, and those of a sweep or a pilot."""
+PLACES = ("*/run", "*/sweep/*/run", "*/pilot/*/run", "*/worth/*/run")
+"""Where runs lie below the runs folder: one by itself, and those of a sweep, a pilot or a valuation."""
 SHOWN = 5
 """Ids or requests that are printed of one run."""
 

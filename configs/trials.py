@@ -1,4 +1,4 @@
-"""Several runs instead of one: the parts `sweep` and `pilot` of a recipe.
+"""Several runs instead of one: the parts `sweep`, `pilot` and `worth` of a recipe.
 
 Every field has a sentence with its meaning, unit and, where there is one, the evidence for its default.
 """
@@ -106,6 +106,14 @@ class Pilot(Part):
         if self.parts[0] <= 0 or self.parts[-1] >= 1:
             raise ValueError(f"each part must be more than 0 and less than 1, got {list(self.parts)}")
         return self
+
+
+class Worth(Part):
+    """What the corpus is worth: training with it, and with general text in its place, by `sectorlm worth`."""
+
+    seeds: int = Field(default=3, ge=1, le=32)
+    """Trainings of each kind, each with row order and first factors of its own: how much they differ is what another
+    training would change."""
 
 
 def shown(value: Value | list[str]) -> str:

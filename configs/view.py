@@ -11,6 +11,7 @@ from configs.errors import DataError
 from configs.records import Comparison, Corpus, Record, Release, Run, Scorecard
 from configs.stages import STAGES
 from configs.taint import taint_of, taint_told
+from configs.worth import Valuation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ RECORDS: dict[str, type[Record]] = {
     "scorecard.json": Scorecard,
     "comparison.json": Comparison,
     "release.json": Release,
+    "worth.json": Valuation,
 }
 """File name to the record that it holds."""
 MOST_COLUMNS = 9

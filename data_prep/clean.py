@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections import Counter
 from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,6 +49,8 @@ FENCES = {
     "<math": "</math>",
 }
 """How a line begins a block of code or a formula, and what ends the block."""
+SPARED = "repair left out: protected terms"
+"""Counted beside the repairs, for a text that one of them would have harmed."""
 INDENT = ("    ", "\t")
 """Lines that begin so are code as well (CommonMark 0.31, section 4.4; literal blocks of reStructuredText)."""
 CODE = r"(?P<kept>(?P<ticks>``?)(?!`).+?(?P=ticks)|\$\$.*?\$\$|\$[^$]+\$|\\\(.*?\\\)|\\\[.*?\\\]|<code\b.*?</code>)"
@@ -127,11 +130,15 @@ class Repair(NamedTuple):
 
 
 def repair(
-    text: str, off: frozenset[str] = frozenset(), likely: Sequence[str] | None = None
+    text: str,
+    off: frozenset[str] = frozenset(),
+    likely: Sequence[str] | None = None,
+    protected: re.Pattern[str] | None = None,
 ) -> tuple[str, tuple[str, ...]]:
     """The mended text, and the names of the repairs that changed it; those in `off` are left out.
 
-    `likely` are the repairs that it may need, as data_prep/guard.py has them: all others would change nothing.
+    `likely` are the repairs that it may need, as data_prep/guard.py has them: all others would change nothing. One that
+    would lose a `protected` term is not made; `SPARED` stands among the names instead.
 
     >>> repair("It\\u200bs cafÃ© &amp; bar\\r\\nPage 3 of 12\\nopen")
     ('Its café & bar\\nopen', ('mojibake', 'line ends', 'invisible characters', 'HTML remains', 'page numbers'))
@@ -149,12 +156,20 @@ def repair(
             if not (odd and re.search(own, odd) if own else rest):
                 continue
         mended = mend(text)
-        if mended != text:
+        if mended != text and protected is not None and _loses(protected, text, mended):
+            changed.append(SPARED)
+        elif mended != text:
             text = mended
             changed.append(name)
             if name != "line ends":  # which bring nothing together that was apart
                 likely = None
     return text, tuple(changed)
+
+
+def _loses(protected: re.Pattern[str], text: str, mended: str) -> bool:
+    """Whether a term stands less often in the mended text."""
+    before, after = (Counter(found[0] for found in protected.finditer(it)) for it in (text, mended))
+    return bool(before - after)
 
 
 def _odd_of(text: str) -> tuple[str, str]:

@@ -137,7 +137,8 @@ def index_of(benchmarks: Sequence[Benchmark], ngram: int) -> LeakIndex:
     hash_P = np.zeros(len(first_P), np.uint64)
     for length in np.unique(length_P).tolist():
         hash_P[length_P == length] = rolling(units.values_U, length)[first_P[length_P == length]]
-    clusters = np.unique([item.cluster for item in items], return_inverse=True)[1]
+    known: dict[str, int] = {}  # an array of texts would be as wide as the longest, which may be a whole passage
+    clusters = np.array([known.setdefault(item.cluster, len(known)) for item in items], np.int64)
     common_P = np.zeros(len(first_P), bool)
     for task in range(len(benchmarks)):
         some_P = (np.repeat(task_I, runs_I) == task) & (length_P == ngram)

@@ -23,8 +23,7 @@ from configs.vocabulary import Spelling, add_forms, new_tokens, read_terms, spel
 from data_prep.documents import documents_of, first_row_kinds
 from data_prep.ledger import Account
 from data_prep.preview import source_rows
-from data_prep.quality import repairs_off
-from data_prep.read import mended
+from data_prep.read import care_of, mended
 from data_prep.terms import HAN, find_terms
 
 if TYPE_CHECKING:
@@ -163,8 +162,8 @@ def _sampled(source: Source, recipe: Recipe, roots: tuple[Path, ...]) -> list[st
         return []
     documents = documents_of(source, chain([first], rows), account, first_row_kinds(source, first))
     kept = nsmallest(DOCUMENTS, documents, key=lambda document: hashed(recipe.seed, "fitness", document.id))
-    off = repairs_off(recipe.prepare, source)
-    return [mended(document, off, account).content[:CHARACTERS] for document in kept]
+    care = care_of(recipe.prepare, source)
+    return [mended(document, care, account).content[:CHARACTERS] for document in kept]
 
 
 # ---------------------------------------------------------------- figures

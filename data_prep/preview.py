@@ -19,8 +19,7 @@ from configs.tables import NO_HEADER
 from data_prep.documents import Document, documents_of, first_row_kinds, is_selected
 from data_prep.guess import entry_of, placeholders, records_of
 from data_prep.ledger import Account
-from data_prep.quality import repairs_off
-from data_prep.read import family, mended
+from data_prep.read import care_of, family, mended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +109,7 @@ def preview(
     """
     account = Account(source.name)
     rows, files = source_rows(source, roots, account.reading)
-    off = repairs_off(prepare or Prepare(), source)
+    care = care_of(prepare or Prepare(), source)
     shown: list[Row] = []
     documents: list[Document] = []
     for row in rows:
@@ -122,8 +121,8 @@ def preview(
         if is_selected(source, row):
             shown.append(row)
             for read in documents_of(source, [row], account, kinds):
-                document = mended(read, off, account)
-                entries = family(document, row.fields, source, source.personal, seed, account)
+                document = mended(read, care, account)
+                entries = family(document, row.fields, source, care, seed, account)
                 documents += [entry.document for entry in entries]
         if len(documents) >= count or account.reading.rows >= count + 1000:
             break

@@ -10,6 +10,8 @@ files of columns.py a shard has
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +26,7 @@ from data_prep.documents import Document, documents_of, first_row_kinds, is_sele
 from data_prep.exclude import TEXT, exclusion
 from data_prep.guard import likely, needs_of
 from data_prep.ledger import EXCLUDED, Account, line_with_text, write_lines
-from data_prep.privacy import find, mask
+from data_prep.privacy import Found, find, mask
 from data_prep.quality import repairs_off, unusable
 from data_prep.shards import Shard, is_complete, sign
 from data_prep.units import digests_of, texts_of
@@ -55,6 +57,27 @@ LATER = (
     "path",
 )
 """Keys of a source that this pass does not depend on; shards have its files, and `off` the repairs among its rules."""
+
+
+class Care(NamedTuple):
+    """What a source's texts are treated with."""
+
+    off: frozenset[str]
+    """Repairs that are not made."""
+    personal: str
+    """What happens to personal data."""
+    protected: re.Pattern[str] | None = None
+    """Terms that neither may touch."""
+
+
+def care_of(prepare: Prepare, source: Source) -> Care:
+    """How a recipe treats the texts of a source.
+
+    Raises:
+        RecipeError: a repair was given a number.
+    """
+    terms = "|".join(f"(?:{pattern})" for pattern in prepare.protect)
+    return Care(repairs_off(prepare, source), source.personal, re.compile(terms) if terms else None)
 
 
 class _Read(NamedTuple):
@@ -134,7 +157,7 @@ class ReadWork(NamedTuple):
 
     def _entries(self, batch: list[_Read], account: Account, aside: TextIO) -> Iterator[Entry]:
         """The documents that can be used and that nobody asked to remove; `aside` takes the unusable ones."""
-        off, source = repairs_off(self.prepare, self.source), self.source
+        care, source = care_of(self.prepare, self.source), self.source
         patterns = [pattern for pattern in self.prepare.exclude if pattern.startswith(TEXT)]
         excluded = exclusion(patterns) if patterns else _nothing_excluded
         needs = needs_of(texts_of([_all_text(read.document) for read in batch]))
@@ -142,14 +165,14 @@ class ReadWork(NamedTuple):
         with account.read_ahead() as noted:
             for (read, fields, before), (repairs, masks, lone) in zip(batch, flags, strict=True):
                 noted(before)
-                document = mended(read, off, account, likely(repairs)) if repairs else read
+                document = mended(read, care, account, likely(repairs)) if repairs else read
                 if (lone or document.messages) and (reason := unusable(document)):
                     self._put_aside(document, reason, account, aside)
                     continue
                 unwanted = excluded(document.id, _all_text(document))
                 holds = masks or document is not read or source.compose
-                policy = source.personal if holds and not unwanted else "off"
-                for entry in family(document, fields, source, policy, self.seed, account):
+                its = care if holds and not unwanted else care._replace(personal="off")
+                for entry in family(document, fields, source, its, self.seed, account):
                     if unwanted or (patterns and excluded(entry.document.id, _all_text(entry.document))):
                         size = len(entry.document.content)
                         account.drop(EXCLUDED, entry.document.where, entry.document.id, characters=size)
@@ -158,13 +181,13 @@ class ReadWork(NamedTuple):
 
     def _put_aside(self, document: Document, reason: str, account: Account, aside: TextIO) -> None:
         account.drop(reason, document.where, document.id, characters=len(document.content))
-        if (safe := _private(document, self.source.personal, Account(self.source.name))) is not None:
+        if (safe := _private(document, care_of(self.prepare, self.source), Account(self.source.name))) is not None:
             aside.write(line_with_text(safe.document, reason))
 
     def rows(self, account: Account) -> Iterator[Row]:
         """The rows of the shard; what cannot be used is counted in the account."""
         if self.shard.path.startswith(HUB):
-            return hub_rows(self.shard.path.removeprefix(HUB), account.reading)
+            return islice(hub_rows(self.shard.path.removeprefix(HUB), account.reading), self.source.max_rows)
         return read_rows(
             self.shard.spans,
             self.shard.path.partition("!")[2],
@@ -179,10 +202,10 @@ class ReadWork(NamedTuple):
 
 
 def family(
-    document: Document, fields: Mapping[str, Any], source: Source, policy: str, seed: int, account: Account
+    document: Document, fields: Mapping[str, Any], source: Source, care: Care, seed: int, account: Account
 ) -> Iterator[Entry]:
-    """A document without personal data, and what is composed of it; nothing where `policy` leaves it out."""
-    entry = _private(document, policy, account)
+    """A document without personal data, and what is composed of it; nothing where `care` leaves it out."""
+    entry = _private(document, care, account)
     if entry is None:
         return
     key = f"group {document.group}" if document.group else ""
@@ -194,7 +217,7 @@ def family(
         key = digests_of(texts_of([entry.document.content]))[0]
     yield Entry(made[0], key, document.id, entry.personal)
     for other in made[1:]:
-        if (safe := _private(other, policy, account)) is not None:
+        if (safe := _private(other, care, account)) is not None:
             yield safe._replace(key=key, parent=document.id)
 
 
@@ -203,6 +226,7 @@ def read_settings(source: Source, prepare: Prepare, seed: int) -> dict[str, Any]
     kept = source.model_dump(mode="json", exclude=set(LATER))
     off = sorted(repairs_off(prepare, source))
     patterns = [pattern for pattern in prepare.exclude if pattern.startswith(TEXT)]
+    kept |= {"protect": list(prepare.protect)} if prepare.protect else {}
     return {"source": kept, "off": off, "exclude": patterns, "max_record_bytes": prepare.max_record_bytes, "seed": seed}
 
 
@@ -238,16 +262,17 @@ def _last_kept(rows: Iterable[Row], last: list[Row]) -> Iterator[Row]:
         yield row
 
 
-def mended(document: Document, off: frozenset[str], account: Account, likely: Sequence[str] | None = None) -> Document:
-    """The document after all repairs that are not `off`; which ones changed it is counted. `likely` as for `repair`."""
-    text, names = repair(document.text, off, likely)
+def mended(document: Document, care: Care, account: Account, likely: Sequence[str] | None = None) -> Document:
+    """The document after all repairs that are not off; which ones changed it is counted. `likely` as for `repair`."""
+    off, protected = care.off, care.protected
+    text, names = repair(document.text, off, likely, protected)
     repairs = set(names)
     messages = []
     for message in document.messages:
-        content, names = repair(message.content, off, likely)
+        content, names = repair(message.content, off, likely, protected)
         messages.append(message._replace(content=content))
         repairs.update(names)
-    rejected, names = repair(document.rejected, off, likely)
+    rejected, names = repair(document.rejected, off, likely, protected)
     repairs.update(names)
     if not repairs:
         return document
@@ -255,12 +280,13 @@ def mended(document: Document, off: frozenset[str], account: Account, likely: Se
     return document._replace(text=text, messages=tuple(messages), rejected=rejected)
 
 
-def _private(document: Document, policy: str, account: Account) -> Entry | None:
+def _private(document: Document, care: Care, account: Account) -> Entry | None:
     """The document as the source's policy on personal data wants it; None if it is left out."""
+    policy = care.personal
     if policy == "off":
         return Entry(document, "", document.id, 0)
     parts = [document.text, document.rejected, *(message.content for message in document.messages)]
-    found = [find(part) for part in parts]
+    found = [_unprotected(part, find(part), care.protected) for part in parts]
     count = sum(map(len, found))
     account.personal.update(it.kind for part in found for it in part)
     if policy == "report" or not count:
@@ -272,3 +298,11 @@ def _private(document: Document, policy: str, account: Account) -> Entry | None:
     text, rejected, *contents = [mask(part, its) if its else part for part, its in zip(parts, found, strict=True)]
     messages = tuple(it._replace(content=content) for it, content in zip(document.messages, contents, strict=True))
     return Entry(document._replace(text=text, rejected=rejected, messages=messages), "", document.id, count)
+
+
+def _unprotected(text: str, found: list[Found], protected: re.Pattern[str] | None) -> list[Found]:
+    """The findings that share no character with a protected term."""
+    if protected is None or not found:
+        return found
+    spans = [term.span() for term in protected.finditer(text)]
+    return [it for it in found if not any(start < it.end and it.start < end for start, end in spans)]

@@ -23,12 +23,12 @@ Line = dict[str, Any]
 class AnswerLog:
     """The append-only file of one model's answers, and what earlier files knew."""
 
-    def __init__(self, path: Path, earlier: Path | None) -> None:
+    def __init__(self, path: Path, earlier: Sequence[Path]) -> None:
         self.path = path
         self.torn = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self.known: dict[str, dict[str, Line]] = {}
         """Batch to prompt to line."""
-        for file in (path,) if earlier is None else (earlier, path):
+        for file in (*earlier, path):
             for line in _whole_lines(file):
                 self.known.setdefault(line["batch"], {})[line["prompt"]] = line
 

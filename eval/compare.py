@@ -6,23 +6,26 @@ Nothing here loads a model: the answers on disk are enough.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
 from configs.progress import say
 from configs.records import Comparison, Corpus, Difference, Run, Scorecard, made_by, stale
+from configs.releasing import Gates
 from configs.store import crash_point, digest_file, staged, verify_files
 from eval.answers import Line, read_answers
+from eval.paired import Paired, foreseen_of
+from eval.panel import MARGIN_TEXT, Margins, panel, pooled
 from eval.report import gather, html, markdown
-from eval.score import RIGHT_OR_WRONG, STATISTICS, classes_of, columns, right, sums_of
-from eval.stats import detectable, generator, holm, mcnemar, paired_bootstrap, paired_score, swap_test
+from eval.stats import detectable, flipped, holm
+from eval.words import LIKELIHOOD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from configs.job import Job
-    from configs.records import Record, Score
+    from configs.records import Panel, Pooled, Record, Score
 
 
 def compare(job: Job) -> Comparison:
@@ -37,7 +40,9 @@ def compare(job: Job) -> Comparison:
     base, tuned = (Scorecard.read(folder.scorecards / which / "scorecard.json") for which in ("base", "tuned"))
     records: dict[str, Record | None] = {"corpus": corpus, "run": run, "scorecard base": base, "scorecard tuned": tuned}
     inputs = {label: record.content() for label, record in records.items() if record is not None}
-    settings = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
+    margins = margins_of(job.recipe.gates)
+    settings: dict[str, Any] = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
+    settings |= {"gates.margin": margins.points, "gates.margin_text": margins.text}
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = stale(old, folder.report, settings, inputs) if old is not None else []
     if old is not None and not reasons:
@@ -45,7 +50,7 @@ def compare(job: Job) -> Comparison:
         return old
     if reasons:
         say(f"compare again: {'; '.join(reasons)}")
-    rows, panel = _differences(folder.scorecards / "base", folder.scorecards / "tuned", corpus)
+    found = compared(folder.scorecards / "base", folder.scorecards / "tuned", corpus, margins)
     comparison = Comparison(
         name=job.recipe.name,
         settings=settings,
@@ -53,8 +58,7 @@ def compare(job: Job) -> Comparison:
         files={},
         made=made_by("eval", started),
         sector=job.recipe.sector,
-        differences=rows,
-        general=panel,
+        **found._asdict(),
     )
     with staged(folder.report) as staging:
         report = gather(comparison, folder)
@@ -73,14 +77,53 @@ def compare_scorecards(base_folder: Path, tuned_folder: Path) -> list[Difference
     Raises:
         DataError: a scorecard is missing or damaged, they share no task, or a task's items or metric differ.
     """
-    rows, panel = _differences(base_folder, tuned_folder, None)
-    return [*rows, *panel]
+    found = compared(base_folder, tuned_folder)
+    return [*found.differences, *found.general]
 
 
-def _differences(
-    base_folder: Path, tuned_folder: Path, corpus: Corpus | None
-) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
-    """Sector tasks and general panel, each with its own correction for several tasks."""
+def compare_several(base_folder: Path, others: Sequence[Path]) -> list[Compared]:
+    """Compare each of several scorecards with the first; Holm's correction is over all tasks and all models together.
+
+    Sector tasks and the general panel are corrected apart, as in any comparison.
+
+    Raises:
+        DataError: as `compared`.
+    """
+    found = [compared(base_folder, other) for other in others]
+    sector = iter(_corrected([row for it in found for row in it.differences]))
+    general = iter(_corrected([row for it in found for row in it.general]))
+    return [
+        it._replace(
+            differences=tuple(next(sector) for _ in it.differences), general=tuple(next(general) for _ in it.general)
+        )
+        for it in found
+    ]
+
+
+class Compared(NamedTuple):
+    """What two scorecards say together."""
+
+    differences: tuple[Difference, ...]
+    """Sector tasks, and apart from them the general panel; each with its own correction for several tasks."""
+    general: tuple[Difference, ...]
+    pooled: tuple[Pooled, ...]
+    panel: Panel | None
+
+
+def margins_of(gates: Gates) -> Margins:
+    """The losses in general ability that a recipe accepts; the gate on general text says it too, where it is set."""
+    text = gates.margin_text or gates.max_general_loss or MARGIN_TEXT
+    return Margins(gates.margin, text)
+
+
+def compared(
+    base_folder: Path, tuned_folder: Path, corpus: Corpus | None = None, margins: Margins | None = None
+) -> Compared:
+    """Compare two scorecards on the tasks that they share: second minus first.
+
+    Raises:
+        DataError: a scorecard is missing or damaged, they share no task, or a task's items or metric differ.
+    """
     base, tuned = _read(base_folder), _read(tuned_folder)
     ours, theirs = ({score.task: score for score in card.scores} for card in (base, tuned))
     shared = [task for task in theirs if task in ours]
@@ -91,15 +134,24 @@ def _differences(
         say(f"  {task}: left out, only one of the scorecards has it")
     before, after = (read_answers(folder / "answers.jsonl") for folder in (base_folder, tuned_folder))
     seed, resamples = int(tuned.settings["seed"]), int(tuned.settings["evaluate.resamples"])
-    rows = []
+    rows, pairs = [], {}
     for task in shared:
-        pair = _joined(task, before[task], after[task])
-        rows.append(_difference(ours[task], theirs[task], pair, _touched(corpus, task), (seed, resamples)))
-    panel = _panel(tuned)
-    return _corrected([r for r in rows if r.task not in panel]), _corrected([r for r in rows if r.task in panel])
+        ours_there, theirs_there = ours[task], theirs[task]
+        if ours_there.metric != theirs_there.metric:
+            raise DataError(f"{task} was scored by {ours_there.metric} and by {theirs_there.metric}", where=task)
+        lines = _joined(task, before[task], after[task])
+        pairs[task] = Paired(task, theirs_there.metric, lines, (seed, resamples))
+        rows.append(_difference(ours_there, theirs_there, pairs[task], _touched(corpus, task)))
+    general = _general(tuned)
+    sector = _corrected([row for row in rows if row.task not in general])
+    rest = _corrected([row for row in rows if row.task in general])
+    sectors = dict.fromkeys(row.sector for row in sector)
+    together = [it for name in sectors for it in pooled(name, [row for row in sector if row.sector == name])]
+    verdict = panel(rest, pairs, margins or margins_of(Gates()))
+    return Compared(sector, rest, (*together, *pooled("general", rest)), verdict)
 
 
-def _panel(card: Scorecard) -> frozenset[str]:
+def _general(card: Scorecard) -> frozenset[str]:
     """The general tasks of a scorecard: its last ones, since the settings may name a task by the path of its file."""
     tasks = card.settings.get("evaluate.tasks", ())
     general = [name for name in dict.fromkeys(card.settings["evaluate.general"]) if name not in tasks]
@@ -119,54 +171,59 @@ def _touched(corpus: Corpus | None, task: str) -> frozenset[str] | None:
     return frozenset(corpus.touched.get(task, ()))
 
 
-def _difference(
-    base: Score,
-    tuned: Score,
-    pair: tuple[Sequence[Line], Sequence[Line]],
-    touched: frozenset[str] | None,
-    draws: tuple[int, int],
-) -> Difference:
-    """Tuned minus base on one task, paired by item; `draws` are seed and resamples. Holm's correction comes later."""
-    if base.metric != tuned.metric:
-        raise DataError(f"{base.task} was scored by {base.metric} and by {tuned.metric}", where=base.task)
-    (before, after), (seed, resamples) = pair, draws
-    metric, statistic = tuned.metric, STATISTICS[tuned.metric]
-    classes = classes_of(after)
-    base_CD, tuned_CD = (sums_of(metric, columns(side), classes)[0] for side in (before, after))
-    was, now = right(metric, before), right(metric, after)
-    gained = sum(new and not old for old, new in zip(was, now, strict=True))
-    lost = sum(old and not new for old, new in zip(was, now, strict=True))
-    independent = len(base_CD) == len(before)
-    if metric in RIGHT_OR_WRONG and (independent or not gained + lost):
-        interval = paired_score(gained, lost, len(base_CD))
-    else:
-        interval = paired_bootstrap(base_CD, tuned_CD, statistic, resamples, generator(seed, f"difference {base.task}"))
-    if metric in RIGHT_OR_WRONG and independent:
-        p = mcnemar(gained, lost)
-    else:
-        p = swap_test(base_CD, tuned_CD, statistic, resamples, generator(seed, f"test {base.task}"))
-    clean, clean_n = _clean(metric, before, after, touched)
+def _difference(base: Score, tuned: Score, pair: Paired, touched: frozenset[str] | None) -> Difference:
+    """Tuned minus base on one task, paired by item. Holm's correction comes later."""
+    found, p = pair.measured(), pair.p()
+    parts = pair.parts(touched)
+    whole = len(pair.lines)
+    clean, clean_n = (None, None) if touched is None else (found.interval.value, whole)
+    if parts:
+        clean, clean_n = parts[0].difference, parts[0].n
+    elif touched and touched >= {line["item"] for line in pair.lines}:
+        clean, clean_n = None, 0
+    sure = [score.calibration for score in (base, tuned)]
     return Difference(
         task=base.task,
-        metric=metric,
+        metric=pair.metric,
         sector=tuned.sector,
         base=base.value,
         tuned=tuned.value,
-        difference=interval.value,
-        low=interval.low,
-        high=interval.high,
+        difference=found.interval.value,
+        low=found.interval.low,
+        high=found.interval.high,
         p=p,
         p_holm=p,
-        n=len(before),
-        clusters=len(base_CD),
-        detectable=detectable(interval) or None,
-        gained=gained,
-        lost=lost,
+        n=whole,
+        clusters=found.clusters,
+        detectable=detectable(found.interval) or None,
+        gained=found.gained,
+        lost=found.lost,
         higher_is_better=tuned.higher_is_better,
         baselines=tuned.baselines,
         clean=clean,
         clean_n=clean_n,
+        parts=parts,
+        subjects=pair.subjects(),
+        method=found.method,
+        foreseen=foreseen_of(
+            pair.metric, [line["cluster"] for line in pair.lines], [line["target"] for line in pair.lines]
+        ),
+        noise=max((it for score in (base, tuned) if (it := _noise(score, whole)) is not None), default=None),
+        ece=(sure[0].ece, sure[1].ece) if sure[0] is not None and sure[1] is not None else None,
     )
+
+
+def _noise(score: Score, n: int) -> float | None:
+    """What another shape of the batches changes of a model's value on n items.
+
+    As it was observed where all of them were asked twice, and for likelihoods; for answers also what so many changed
+    ones would make by chance, since gains and losses may have cancelled or the items asked twice be few.
+    """
+    found = score.noise
+    if found is None:
+        return None
+    seen = abs(found.difference) if found.items >= n or score.metric in LIKELIHOOD else 0.0
+    return seen if score.metric in LIKELIHOOD else max(seen, flipped(found.changed, found.items, n))
 
 
 def _joined(task: str, base: Sequence[Line], tuned: Sequence[Line]) -> tuple[list[Line], list[Line]]:
@@ -181,19 +238,6 @@ def _joined(task: str, base: Sequence[Line], tuned: Sequence[Line]) -> tuple[lis
         )
     order = sorted(ours, key=lambda item: (theirs[item]["row"], item))
     return [ours[item] for item in order], [theirs[item] for item in order]
-
-
-def _clean(
-    metric: str, before: Sequence[Line], after: Sequence[Line], touched: frozenset[str] | None
-) -> tuple[float | None, int | None]:
-    """The difference on the items that no training document touches, and their number."""
-    if touched is None:
-        return None, None
-    kept = [[line for line in side if line["item"] not in touched] for side in (before, after)]
-    if not kept[0]:
-        return None, 0
-    values = [float(STATISTICS[metric](sums_of(metric, columns(s), classes_of(after))[0].sum(axis=0))) for s in kept]
-    return values[1] - values[0], len(kept[0])
 
 
 def _corrected(rows: Sequence[Difference]) -> tuple[Difference, ...]:

@@ -1,61 +1,69 @@
-"""The report as one HTML page that opens from disk: no network, no scripts, light and dark, on paper too.
+"""The report as one HTML page that opens from disk: no network, light and dark, on paper too, whole without its script.
 
-Every text passes through Jinja's autoescape; the template lies beside this file.
+Every text passes through Jinja's autoescape or `eval.shell.embedded`; the templates lie beside this file.
 """
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.datasheet import datasheet, findings
 from configs.figures import Series, curve
-from configs.frame import template
-from configs.store import hashed
-from eval.forest import forest
-from eval.score import right
-from eval.words import NAMES, OUT_OF_HUNDRED, cost, headline, interval, p_value, shown, signed
+from eval.answered import MARKS, OUTCOMES, everything, outcome, pairs, samples
+from eval.reliability import reliability
+from eval.rows import noise, parts, tables
+from eval.score import LOWER_IS_BETTER
+from eval.sentences import cost, headline, panel_verdict, reason, remarks
+from eval.shell import embedded, page
+from eval.wording import wording
+from eval.words import shown, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markupsafe import Markup
 
-    from configs.records import Corpus, Difference, Made, Record, SourceLedger
-    from eval.answers import Line
+    from configs.records import Comparison, Corpus, Difference, Made, Record, Scorecard, SourceLedger
     from eval.report import Report
+    from eval.wording import Wording
 
-KINDS = ("gained", "lost", "right before and after", "wrong before and after")
-SHOWN = 3
-"""How many items of each kind are shown per task."""
+SCRIPTS = ("said.js", "table.js", "items.js")
 
 
-def html(report: Report) -> str:
-    """The whole page."""
-    comparison = report.comparison
+def html(report: Report, lang: str = "en") -> str:
+    """The whole page, in English or Chinese."""
+    comparison, tell = report.comparison, wording(lang)
     rows = (*comparison.differences, *comparison.general)
-    return template(Path(__file__).with_name("report.html")).render(
+    read = [(row, found) for row in rows if (found := pairs(row, report.answers))]
+    return page(
+        "report.html",
+        SCRIPTS,
+        tell,
         comparison=comparison,
-        headline=headline(comparison),
-        cost=cost(comparison),
-        names=NAMES,
+        sector=tell.name(comparison.sector),
+        headline=headline(comparison, tell),
+        cost=cost(comparison, tell),
         shown=shown,
         signed=signed,
-        interval=interval,
-        tables=[
-            ("tasks", f"{comparison.sector.replace('_', ' ').capitalize()} tasks", _rows(comparison.differences, rows)),
-            ("general", "General ability", _rows(comparison.general, rows)),
-        ],
-        scales=[f"{shown(row.metric, _scale(row, rows))} {_unit(row)}" for row in _one_per_unit(rows)],
-        notes=_notes(report, rows),
-        samples=[_samples(report, row) for row in rows if row.task in report.answers[0]],
-        curve=_curve(report),
+        tables=tables(comparison, tell),
+        verdict=_verdict(comparison, tell),
+        subjects=parts(rows, "subjects", tell),
+        touched=parts(rows, "parts", tell),
+        untouched=_untouched(rows, tell),
+        calibrated=_calibrated(report, tell),
+        noise=noise(rows, report.cards),
+        spent=[_spent(card, tell) for card in report.cards],
+        notes=_notes(report, rows, tell),
+        samples=[samples(row, found) for row, found in read],
+        items=embedded(everything(read, report.corpus)),
+        outcomes=[kind for kind in OUTCOMES if any(outcome(pair) == kind for _, found in read for pair in found)],
+        marks=MARKS,
+        curve=_curve(report, tell),
         run=report.run,
         corpus=report.corpus,
         **_data(report.corpus),
         packed=report.packed,
-        provenance=_provenance(report),
+        provenance=_provenance(report, tell),
         settings=_settings(report),
     )
 
@@ -63,123 +71,121 @@ def html(report: Report) -> str:
 # ---------------------------------------------------------------- numbers
 
 
-def _rows(rows: Sequence[Difference], everything: Sequence[Difference]) -> list[dict[str, Any]]:
-    """The rows of a table; rows of one unit share the scale of their figures."""
-    return [{"row": row, "forest": _forest(row, everything), "told": _told(row)} for row in rows]
+def _verdict(comparison: Comparison, tell: Wording) -> dict[str, Any]:
+    """Whether the tuned model is not worse in general ability, in a sentence, with the reason of each task."""
+    panel = comparison.panel
+    if panel is None:
+        return {}
+    told = tell("{verdict}.", verdict=panel_verdict(panel.verdict, tell))
+    margin = tell(
+        "Accepted loss: {points} points of accuracy, {percent} % of bits per byte.",
+        points=f"{100 * panel.margin:.3g}", percent=f"{100 * panel.margin_text:.3g}",
+    )  # fmt: skip
+    return {
+        "kind": panel.verdict.replace(" ", "-"),
+        "told": told,
+        "margin": margin,
+        "reasons": [reason(it, tell) for it in panel.reasons],
+    }
 
 
-def _forest(row: Difference, everything: Sequence[Difference]) -> Markup:
-    sign = 1 if row.higher_is_better else -1
-    low, high = sorted((sign * row.low, sign * row.high))
-    label = f"{row.task}: difference {signed(row.metric, row.difference)}, 95 % interval {interval(row)}"
-    return forest((sign * row.difference, low, high), _scale(row, everything), row.verdict, label)
+def _untouched(rows: Sequence[Difference], tell: Wording) -> list[str]:
+    """What is known of contamination where no parts can be compared, a sentence for each case."""
+    clean = [row.task for row in rows if row.clean_n is not None and row.clean_n == row.n]
+    unknown = [row.task for row in rows if row.clean_n is None]
+    told = []
+    if clean:
+        told.append(tell("No training document touches an item of: {tasks}.", tasks=_listed(clean)))
+    if unknown:
+        told.append(tell("Not compared with the corpus: {tasks}.", tasks=_listed(unknown)))
+    return told
 
 
-def _scale(row: Difference, everything: Sequence[Difference]) -> float:
-    """The largest end of an interval among the rows of the same unit."""
-    alike = [other for other in everything if _unit(other) == _unit(row)]
-    return max(max(abs(other.low), abs(other.high)) for other in alike)
+def _listed(tasks: Sequence[str]) -> str:
+    return ", ".join(task.replace("_", " ") for task in tasks)
 
 
-def _unit(row: Difference) -> str:
-    units = {"bits_per_byte": "bits per byte", "mcc": "of correlation"}
-    return "points" if row.metric in OUT_OF_HUNDRED else units[row.metric]
+def _calibrated(report: Report, tell: Wording) -> list[dict[str, Any]]:
+    """Calibration of both models on each task that has it, with its diagram."""
+    found: dict[str, list[Any]] = {}
+    for side, card in enumerate(report.cards):
+        for score in card.scores:
+            if score.calibration is not None:
+                found.setdefault(score.task, [None, None])[side] = score.calibration
+    names = (tell("confidence, %"), tell("right, %"))
+    return [
+        {
+            "task": task,
+            "base": base,
+            "tuned": tuned,
+            "figure": reliability(
+                [("base", base), ("tuned", tuned)], names, tell("{task}: part right over confidence", task=task)
+            ),
+        }
+        for task, (base, tuned) in found.items()
+    ]
 
 
-def _one_per_unit(rows: Sequence[Difference]) -> list[Difference]:
-    return list({_unit(row): row for row in rows}.values())
+def _spent(card: Scorecard, tell: Wording) -> dict[str, Any]:
+    """What scoring one model took."""
+    items = sum(score.n for score in card.scores)
+    return {
+        "name": tell(card.model) if card.model in ("base", "tuned") else card.model,
+        "asked": items,
+        "tokens": card.tokens,
+        "each": card.tokens / items if items else 0.0,
+        "seconds": card.seconds,
+        "engine": card.engine,
+    }
 
 
-def _told(row: Difference) -> str:
-    """What stands in small print under a row's interval."""
-    told = [f"p {p_value(row.p_holm)}"]
-    if row.detectable is not None:
-        told.append(f"could show {shown(row.metric, row.detectable)}")
-    if row.clean is not None and row.clean_n is not None and row.clean_n < row.n:
-        told.append(f"{signed(row.metric, row.clean)} on the {row.clean_n:,} untouched")
-    return " · ".join(told)
-
-
-def _notes(report: Report, rows: Sequence[Difference]) -> list[str]:
+def _notes(report: Report, rows: Sequence[Difference], tell: Wording) -> list[str]:
     """What a reader must know before quoting a number."""
     notes = []
     tuned = report.cards[1]
     limit = tuned.settings.get("evaluate.limit")
     if limit:
-        notes.append(f"Only {limit:,} items of each task were scored (evaluate.limit).")
+        notes.append(tell("Only {count} items of each task were scored (evaluate.limit).", count=f"{limit:,}"))
     for score in tuned.scores:
         if score.invalid:
-            notes.append(f"{score.task}: {100 * score.invalid:.1f} % of the tuned model's answers could not be read.")
+            percent = f"{100 * score.invalid:.1f}"
+            notes.append(
+                tell(
+                    "{task}: {percent} % of the tuned model's answers could not be read.",
+                    task=score.task,
+                    percent=percent,
+                )
+            )
         if score.truncated:
-            notes.append(f"{score.task}: {score.truncated:,} prompts lost their beginning to fit the context.")
+            single = tell("{task}: 1 prompt lost its beginning to fit the context.", task=score.task)
+            several = tell(
+                "{task}: {count} prompts lost their beginning to fit the context.",
+                task=score.task,
+                count=f"{score.truncated:,}",
+            )
+            notes.append(several if score.truncated != 1 else single)
     for row in rows:
         checked = report.corpus is not None and row.task in report.corpus.checked
         if checked and row.clean_n is not None and row.clean_n < row.n:
             shared = row.n - row.clean_n
-            told = f"{shared:,} items share" if shared != 1 else "1 item shares"
-            notes.append(f"{row.task}: {told} a passage with a document of the corpus.")
+            single = tell("{task}: 1 item shares a passage with a document of the corpus.", task=row.task)
+            several = tell(
+                "{task}: {count} items share a passage with a document of the corpus.",
+                task=row.task,
+                count=f"{shared:,}",
+            )
+            notes.append(several if shared != 1 else single)
         given = {line.get("answer") for line in report.answers[1].get(row.task, ())}
-        if row.n > 1 and row.metric != "bits_per_byte" and len(given) == 1 and None not in given:
-            notes.append(f"{row.task}: the tuned model answers {given.pop()!r} to every item.")
-        if row.clusters < 20:
-            notes.append(f"{row.task}: with {row.clusters} independent items its interval is too narrow.")
-    return notes
-
-
-# ---------------------------------------------------------------- samples
-
-
-def _samples(report: Report, row: Difference) -> dict[str, Any]:
-    """Items of a task to read: some of each kind, chosen by hash."""
-    before, after = ({line["item"]: line for line in side[row.task]} for side in report.answers)
-    pairs = [(before[item], after[item]) for item in sorted(before.keys() & after.keys())]
-    pairs.sort(key=lambda pair: hashed(0, "sample", pair[0]["item"]))
-    if row.metric == "bits_per_byte":
-        return {"row": row, "counts": [(len(pairs), "passages")], "groups": [("passages", _passages(pairs))]}
-    was, now = right(row.metric, [b for b, _ in pairs]), right(row.metric, [a for _, a in pairs])
-    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for (b, a), old, new in zip(pairs, was, now, strict=True):
-        kind = ("right" if old else "wrong") + " before and after" if old == new else "gained" if new else "lost"
-        kinds[kind].append(_sample(b, a, old, new, row.metric))
-    counts = [(len(found), kind) for kind, found in kinds.items()]
-    groups = [(kind, found[:SHOWN]) for kind, found in kinds.items() if found]
-    return {"row": row, "counts": counts, "groups": groups}
-
-
-def _sample(before: Line, after: Line, was: bool, now: bool, metric: str) -> dict[str, Any]:
-    key = "norm" if metric == "acc_norm" else "answer"
-    answers = [
-        {"who": who, "text": line.get("text", line[key]) or "", "right": good, "invalid": line[key] is None}
-        for who, line, good in (("base", before, was), ("tuned", after, now))
-    ]
-    return {
-        "question": before["question"],
-        "choices": before["choices"],
-        "target": before["target"],
-        "answers": answers,
-    }
-
-
-def _passages(pairs: Sequence[tuple[Line, Line]]) -> list[dict[str, Any]]:
-    """Some passages with both models' bits per byte."""
-    return [
-        {
-            "question": before["question"],
-            "choices": [],
-            "target": "",
-            "answers": [
-                {"who": who, "text": f"{line['nats'] / line['bytes'] / math.log(2):.3f} bits per byte", "right": None}
-                for who, line in (("base", before), ("tuned", after))
-            ],
-        }
-        for before, after in pairs[:SHOWN]
-    ]
+        if row.n > 1 and row.metric not in LOWER_IS_BETTER and len(given) == 1 and None not in given:
+            answer = repr(given.pop())
+            notes.append(tell("{task}: the tuned model answers {answer} to every item.", task=row.task, answer=answer))
+    return [*notes, *remarks(rows, tell)]
 
 
 # ---------------------------------------------------------------- training and data
 
 
-def _curve(report: Report) -> Markup:
+def _curve(report: Report, tell: Wording) -> Markup:
     """Training loss, and the held-out loss of each channel, over tokens; a preference phase has its loss by pair."""
     trained = [
         (line["tokens"], line["loss"])
@@ -189,10 +195,16 @@ def _curve(report: Report) -> Markup:
     looks = report.run.curve if report.run else ()
     channels = sorted({channel for look in looks for channel in look.losses})
     held = [
-        Series(f"held out: {name}", name, [(p.tokens, p.losses[name]) for p in looks if name in p.losses], dots=True)
+        Series(
+            tell("held out: {name}", name=tell(name)),
+            name,
+            [(p.tokens, p.losses[name]) for p in looks if name in p.losses],
+            dots=True,
+        )
         for name in channels
     ]
-    return curve([Series("training", "training", trained, dots=False), *held], "tokens", "loss, nats per token")
+    training = Series(tell("training"), "training", trained, dots=False)
+    return curve([training, *held], tell("tokens"), tell("loss, nats per token"))
 
 
 def _data(corpus: Corpus | None) -> dict[str, Any]:
@@ -216,15 +228,15 @@ def _source(corpus: Corpus, source: SourceLedger) -> dict[str, Any]:
     }
 
 
-def _provenance(report: Report) -> list[dict[str, Any]]:
+def _provenance(report: Report, tell: Wording) -> list[dict[str, Any]]:
     """Who made each record, and from what."""
     base, tuned = report.cards
     records: list[tuple[str, Record | None]] = [
-        ("corpus", report.corpus),
-        ("run", report.run),
-        ("scorecard, base", base),
-        ("scorecard, tuned", tuned),
-        ("comparison", report.comparison),
+        (tell("corpus"), report.corpus),
+        (tell("run"), report.run),
+        (tell("scorecard, base"), base),
+        (tell("scorecard, tuned"), tuned),
+        (tell("comparison"), report.comparison),
     ]
     return [
         {"name": name, "made": _made(record.made), "inputs": record.inputs, "files": record.files}

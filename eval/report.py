@@ -11,8 +11,10 @@ from configs.errors import SectorLMError
 from configs.records import Corpus, Run, Scorecard
 from configs.sample import packed_rows
 from eval.answers import Line, read_answers
+from eval.markdown import HOW, SEEN, markdown
 from eval.page import html
-from eval.words import NAMES, baselines, cost, headline, interval, items, p_value, shown, signed
+from eval.sentences import remarks
+from eval.words import NAMES, baselines, interval, items, p_value, seen_from, shown, signed, verdict
 
 __all__ = ["Report", "difference_table", "gather", "html", "markdown"]
 
@@ -72,59 +74,28 @@ def _packed(folder: RunFolder) -> dict[int, list[Piece]]:
 
 
 def difference_table(rows: Sequence[Difference]) -> Table:
-    """The differences as a table for a terminal."""
+    """The differences as a table for a terminal of 80 columns or more, with what must be known about them below it."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="tuned against base", title_justify="left", caption_justify="left")
-    table.caption = "95 % intervals are paired, by cluster; p after Holm's correction."
-    for name in ("task", "metric"):
-        table.add_column(name)
-    for name in ("base", "tuned", "difference", "95 % interval", "p", "n"):
-        table.add_column(name, justify="right", no_wrap=name != "n")
-    for name in ("plain baselines", "verdict"):
-        table.add_column(name)
+    table.caption = Text("\n".join([f"{HOW} {SEEN}", *remarks(rows)]))
+    table.add_column("task\nmetric", overflow="fold")
+    for name in ("base to tuned\nitems", "difference\n95 % interval", "p\nseen from"):
+        table.add_column(name, justify="right", no_wrap=name.startswith("diff"))
+    table.add_column("verdict\nplain baselines", overflow="fold", min_width=len("distinguishable"))
     before = None
     for row in rows:
         if before is not None and (row.sector == "general") != (before == "general"):
             table.add_section()
         before = row.sector
-        style = {"better": "green", "worse": "red"}.get(row.verdict, "")
-        values = (shown(row.metric, row.base), shown(row.metric, row.tuned), signed(row.metric, row.difference))
-        table.add_row(
-            row.task,
-            NAMES[row.metric].split(",")[0],
-            *values,
-            interval(row),
-            p_value(row.p_holm),
-            items(row),
-            baselines(row),
-            f"[{style}]{row.verdict}[/]" if style else row.verdict,
+        style = {"better": "green", "worse": "red"}.get(verdict(row), "")
+        told = (
+            (row.task, NAMES[row.metric].split(",")[0]),
+            (f"{shown(row.metric, row.base)} to {shown(row.metric, row.tuned)}", items(row)),
+            (signed(row.metric, row.difference), interval(row)),
+            (p_value(row.p_holm), seen_from(row)),
         )
+        cells = [Text.assemble(above, "\n", (below, "dim")) for above, below in told]
+        table.add_row(*cells, Text.assemble((verdict(row), style), "\n", (baselines(row), "dim")))
     return table
-
-
-def markdown(report: Report) -> str:
-    """The report as Markdown, for a repository or a review."""
-    comparison = report.comparison
-    parts = [f"# {comparison.name}: tuned against base", headline(comparison), cost(comparison)]
-    parts += ["## Sector tasks", _markdown_table(comparison.differences)]
-    parts += ["## General ability", _markdown_table(comparison.general)]
-    parts.append(
-        "Differences are tuned minus base, paired item by item; 95 % intervals by Tango's score method for independent right "
-        "or wrong answers, else by bootstrap over clusters; p by exact McNemar or a swap test, after Holm's correction. "
-        "Accuracies in percent."
-    )
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(rows: Sequence[Difference]) -> str:
-    lines = [
-        "| task | metric | base | tuned | difference | 95 % interval | p | n | plain baselines | verdict |",
-        "|---|---|--:|--:|--:|--:|--:|--:|---|---|",
-    ]
-    for row in rows:
-        metric = row.metric
-        values = [shown(metric, row.base), shown(metric, row.tuned), signed(metric, row.difference), interval(row)]
-        cells = [row.task, NAMES[metric], *values, p_value(row.p_holm), items(row), baselines(row), row.verdict]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)

@@ -1,11 +1,12 @@
 """The scorer: one copy of the weights for base and tuned model, log-likelihoods and greedy texts in batches.
 
-The question is read once for all of its answers (its keys and values stay in the cache), the head is applied only where
-a token is scored, and log-probabilities are always taken in float32: in bfloat16 they would be quantised to half a nat
-and ties would go to the first choice. Rows are padded on the right and padding is masked, so no real token sees it.
+What prompts share is read once: the worked examples once for a task and model, a passage once for its questions, a
+question once for its answers, all answers of a batch in one forward pass. The head is applied only where a token is
+scored, and log-probabilities are always taken in float32: in bfloat16 they would be quantised to half a nat and ties
+would go to the first choice. Rows are padded on the right, so no real token sees padding.
 """
 
-# B rows, T tokens, S scored positions, E width, V vocabulary
+# B rows, T tokens, U scored positions, S scored tokens, E width, V vocabulary
 
 from __future__ import annotations
 
@@ -18,6 +19,11 @@ import torch
 from configs.errors import MemoryExhaustedError
 from configs.progress import say
 from configs.prompts import Branch
+from eval.attention import Layers, Pass, attending, opened
+from eval.engine import BUDGET
+from eval.family import logit_shape, room_of, stops_of, window_of
+from eval.sharing import Group, Plan, Rows, by_budget, groups_of
+from eval.writing import Growth, write, write_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,38 +31,48 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 HEAD_ELEMENTS = 2**26
 """Logits held at once, 256 MB in float32."""
-ALIKE = 1e-2
-"""Largest difference, in nats, between a shortcut and the plain forward pass in the probe: room for bfloat16."""
+ALIGNED = 16
+"""Columns that the rows of a mask are padded to, for the kernels of GPUs."""
 
 
-class Rows(NamedTuple):
-    """Padded token ids, and which of their positions are scored for which next token."""
+class Kept(NamedTuple):
+    """A beginning that has been read."""
 
-    ids_BT: Tensor
-    mask_BT: Tensor
-    row_S: list[int]
-    at_S: list[int]
-    target_S: list[int]
+    ids: list[int]
+    layers: Layers
 
 
 class Scorer:
     """A loaded model, and its adapter where there is one; `using` says which of the two answers."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wrapper: Any = None) -> None:
+        from eval.probe import ways
+
         self.model, self.tokenizer, self.wrapper = model.eval(), tokenizer, wrapper
         self.device, self.decoder = model.device, model.get_decoder()
-        self.tokens = 0
-        """Tokens forwarded so far."""
         config = model.config.get_text_config()
-        self.room = _room(config, tokenizer)
-        """Tokens of context that the model can read."""
+        self.room, self.window = room_of(config, tokenizer), window_of(config)
+        """Tokens of context that the model can read, and how many of them each layer sees."""
         self.vocabulary = int(config.vocab_size)
-        self.scale = float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", 0) or 1)
-        self.cap = getattr(config, "final_logit_softcapping", None)
-        self.stops = _stops(model, tokenizer)
-        self._probe(config)
+        self.scale, self.cap = logit_shape(config)
+        self.stops = stops_of(model, tokenizer)
+        self.which = "tuned"
+        self.kept: dict[str, Kept] = {}
+        """The beginning that each of the two models has read last."""
+        self.plan: Plan | None = None
+        self.told = False
+        self.tokens = 0
+        """Tokens forwarded so far, those of kept beginnings left out."""
+        self.gathers = self.shares = self.fused = True
+        """Whether the head may be applied apart, whether rows may share, and by which kernels."""
+        self.gathers, self.shares, self.fused = ways(self)
+        self.tokens, self.plan = 0, None
+        self.kept.clear()
+        if not self.shares:
+            self._tell("its layers do not let prompts share what they have read")
 
     @property
     def engine(self) -> str:
@@ -67,255 +83,190 @@ class Scorer:
     def using(self, which: str) -> Iterator[Scorer]:
         """Answer as `base` (the adapter is switched off) or as `tuned`."""
         off = self.wrapper.disable_adapter() if self.wrapper is not None and which == "base" else nullcontext()
-        with off, torch.inference_mode():
-            yield self
+        before, self.which = self.which, which
+        try:
+            with off, torch.inference_mode():
+                yield self
+        finally:
+            self.which = before
 
     # ------------------------------------------------------------ log-likelihoods
 
-    def loglikelihoods(self, branches: Sequence[Branch], budget: int = 16384) -> list[list[float]]:
+    def loglikelihoods(self, branches: Sequence[Branch], budget: int = BUDGET, shared: int = 0) -> list[list[float]]:
         """The log-likelihood, in nats, of every follower of every branch, given the branch's context.
 
-        At most `budget` tokens go through the model at once, padding included, unless one branch alone is longer.
+        All contexts begin with the same `shared` tokens, which are read once and kept. At most `budget` tokens are held
+        at once, padding and beginning included, unless one row alone is longer.
 
         Raises:
             MemoryExhaustedError: one branch alone does not fit into memory.
         """
-        spared = sum(len(branch.context) * (len(branch.followers) - 1) for branch in branches)
-        answers = sum(len(follower) for branch in branches for follower in branch.followers)
-        shared = self.shares and spared > answers
-        way = self._shared if shared else partial(self._plain, score=self.score)
-        costs = [_cost(branch, shared=shared) for branch in branches]
-        parts = [[branches[at] for at in part] for part in by_budget(costs, budget)]
-        return [values for part in parts for values in self._halving(way, part)]
-
-    def _plain(self, branches: Sequence[Branch], score: Callable[[Rows], Tensor]) -> list[list[float]]:
-        """One forward pass of context + follower for every follower."""
-        whole = [(branch.context + follower, len(follower)) for branch in branches for follower in branch.followers]
-        row_S, at_S, target_S = list[int](), list[int](), list[int]()
-        for row, (ids, scored) in enumerate(whole):
-            row_S += [row] * scored
-            at_S += range(len(ids) - scored - 1, len(ids) - 1)
-            target_S += ids[-scored:]
-        values_S = score(Rows(*self._padded([ids[:-1] for ids, _ in whole]), row_S, at_S, target_S))
-        sums = torch.zeros(len(whole), dtype=torch.float64).index_add_(0, torch.tensor(row_S), values_S).tolist()
-        self.tokens += sum(len(ids) - 1 for ids, _ in whole)
-        found = iter(sums)
+        longest = max((len(b.context) + max(map(len, b.followers)) - 1 for b in branches), default=0)
+        together = self.may_share(longest)
+        kept = self.read(branches[0].context[:shared]) if branches and together else None
+        sums = torch.zeros(sum(len(branch.followers) for branch in branches), dtype=torch.float64)
+        if self.plan is None or not self.plan.holds(branches, budget, shared, together=together):
+            self.plan = Plan(branches, budget, shared, together=together)
+        with attending(self.model) if together else nullcontext():
+            for part in self.plan.parts:
+                for rows, values_S in self._halving(partial(self._score, self.plan, kept), part):
+                    sums.index_add_(0, torch.tensor(rows.owner_S), values_S)
+        found = iter(sums.tolist())
         return [[next(found) for _ in branch.followers] for branch in branches]
 
-    def _gathered(self, rows: Rows) -> Tensor:
-        """Log-probabilities of the targets; the head sees only the scored positions."""
-        out = self.decoder(input_ids=rows.ids_BT, attention_mask=rows.mask_BT, use_cache=False)
-        return self._scored(out.last_hidden_state[rows.row_S, rows.at_S], rows.target_S)
+    def _score(self, plan: Plan, kept: Layers | None, groups: list[Group]) -> list[tuple[Rows, Tensor]]:
+        """Log-probabilities of the scored tokens of some groups."""
+        rows = plan.rows(groups)
+        self.tokens += rows.tokens
+        if not self.gathers:  # families with heads that we do not know
+            asked = {"input_ids": rows.ids_BT.to(self.device), "attention_mask": rows.real_BT.to(self.device)}
+            logits_UV = self.model(**asked, use_cache=False).logits[rows.row_U, rows.at_U]
+            return [(rows, _picked(logits_UV, rows.place_S, rows.target_S))]
+        if plan.together:
+            with opened(Pass(kept, self.added(rows.seen_BTT), fused=self.fused)):
+                hidden_BTE = self.forward(rows.ids_BT, rows.positions_BT)
+        else:
+            hidden_BTE = self.forward(rows.ids_BT, mask_BT=rows.real_BT)
+        return [(rows, self.picked(hidden_BTE[rows.row_U, rows.at_U], rows.place_S, rows.target_S))]
 
-    def _whole(self, rows: Rows) -> Tensor:
-        """The same by the model's own logits at every position: for families with heads that we do not know."""
-        logits_BTV = self.model(input_ids=rows.ids_BT, attention_mask=rows.mask_BT, use_cache=False).logits
-        return _picked(logits_BTV[rows.row_S, rows.at_S], torch.tensor(rows.target_S, device=self.device))
-
-    def _shared(self, branches: Sequence[Branch]) -> list[list[float]]:
-        """One forward pass of the contexts, then one of each answer's tokens after the first, over the kept cache."""
-        contexts = [branch.context for branch in branches]
-        hidden_BE, cache, mask_BT = self._read(contexts)
-        firsts = [[(row, follower[0]) for follower in branch.followers] for row, branch in enumerate(branches)]
-        row_S, target_S = zip(*(pair for pairs in firsts for pair in pairs), strict=True)
-        first = iter(self._scored(hidden_BE[list(row_S)], target_S).tolist())
-        sums = [[next(first) for _ in branch.followers] for branch in branches]
-        lengths = torch.tensor([len(context) for context in contexts], device=self.device)
-        for choice in range(max(len(branch.followers) for branch in branches)):
-            rests = [branch.followers[choice][:-1] if choice < len(branch.followers) else [] for branch in branches]
-            width = max(map(len, rests))
-            if not width:
-                continue
-            hidden_BTE = self._go_on(rests, lengths, mask_BT, cache)
-            cache.crop(-width)
-            at = [(row, position) for row, rest in enumerate(rests) for position in range(len(rest))]
-            targets = [branches[row].followers[choice][position + 1] for row, position in at]
-            row_S, at_S = zip(*at, strict=True)
-            values = self._scored(hidden_BTE[list(row_S), list(at_S)], targets).tolist()
-            for row, value in zip(row_S, values, strict=True):
-                sums[row][choice] += value
-        return sums
-
-    def _read(self, contexts: Sequence[list[int]]) -> tuple[Tensor, Any, Tensor]:
-        """Forward the contexts: the hidden state after each one's last token, the cache, the mask of real tokens."""
-        ids_BT, mask_BT = self._padded(contexts)
-        out = self.decoder(input_ids=ids_BT, attention_mask=mask_BT, position_ids=_positions(mask_BT), use_cache=True)
-        last_B = [len(context) - 1 for context in contexts]
-        self.tokens += sum(map(len, contexts))
-        return out.last_hidden_state[range(len(contexts)), last_B], out.past_key_values, mask_BT
-
-    def _go_on(self, rests: Sequence[list[int]], lengths_B: Tensor, mask_BT: Tensor, cache: Any) -> Tensor:
-        """Forward more tokens of every row after its context; the cache grows by their padded width."""
-        ids_BT, more_BT = self._padded(rests)
-        positions_BT = lengths_B[:, None] + torch.arange(ids_BT.shape[1], device=self.device)
-        out = self.decoder(
-            input_ids=ids_BT,
-            attention_mask=torch.cat([mask_BT, more_BT], dim=1),
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        self.tokens += sum(map(len, rests))
-        hidden_BTE: Tensor = out.last_hidden_state
+    def forward(self, ids_BT: Tensor, positions_BT: Tensor | None = None, mask_BT: Tensor | None = None) -> Tensor:
+        """The last hidden states, [B, T, E]."""
+        given = {"position_ids": positions_BT, "attention_mask": mask_BT}
+        asked = {name: value.to(self.device) for name, value in given.items() if value is not None}
+        hidden_BTE: Tensor = self.decoder(input_ids=ids_BT.to(self.device), **asked, use_cache=False).last_hidden_state
         return hidden_BTE
 
-    def _padded(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Rows of ids as [B, T], padded on the right, and 1 where a token is real."""
-        width = max(map(len, rows))
-        ids = [row + [0] * (width - len(row)) for row in rows]
-        mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
-        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+    def added(self, seen_BTW: Tensor | None) -> Tensor | None:
+        """What is added to the scores of tokens that see only some others, [B, 1, T, W] in the model's format."""
+        if seen_BTW is None:
+            return None
+        rows, tokens, wide = seen_BTW.shape
+        room = -(-wide // ALIGNED) * ALIGNED
+        mask = torch.zeros(rows, 1, tokens, room, dtype=self.model.dtype, device=self.device)[..., :wide]
+        return mask.masked_fill_(~seen_BTW.to(self.device)[:, None], -torch.inf)
 
-    def _scored(self, hidden_SE: Tensor, targets: Sequence[int]) -> Tensor:
-        """Log-probability of each target after its hidden state, float64 on the CPU; the head goes in pieces."""
-        head = self.model.get_output_embeddings()
-        target_S = torch.tensor(targets, device=self.device)
+    def picked(self, hidden_UE: Tensor, place_S: list[int], target_S: list[int]) -> Tensor:
+        """Log-probability of each target after the state at its place, float64 on the CPU; the head goes in pieces."""
         step = max(1, HEAD_ELEMENTS // self.vocabulary)
-        pieces = zip(hidden_SE.split(step), target_S.split(step), strict=True)
-        return torch.cat([_picked(self._capped(head(hidden_E)), target) for hidden_E, target in pieces])
+        if len(hidden_UE) <= step:
+            return _picked(self.logits(hidden_UE), place_S, target_S)
+        order = sorted(range(len(place_S)), key=place_S.__getitem__)
+        values_S, done = torch.empty(len(place_S), dtype=torch.float64), 0
+        for start in range(0, len(hidden_UE), step):
+            end = done
+            while end < len(order) and place_S[order[end]] < start + step:
+                end += 1
+            mine, done = order[done:end], end
+            places = [place_S[at] - start for at in mine]
+            values_S[mine] = _picked(
+                self.logits(hidden_UE[start : start + step]), places, [target_S[at] for at in mine]
+            )
+        return values_S
 
-    def _capped(self, logits: Tensor) -> Tensor:
-        """Logits with the factor and the soft cap of families that have them (Cohere, Granite, Gemma)."""
-        scaled = logits.float() * self.scale
+    def logits(self, hidden_UE: Tensor) -> Tensor:
+        """Logits in float32, with the factor and the soft cap of families that have them."""
+        scaled: Tensor = self.model.get_output_embeddings()(hidden_UE).float() * self.scale
         return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
+
+    def next_tokens(self, hidden_BE: Tensor) -> list[int]:
+        """The likeliest token after each state."""
+        tokens: list[int] = self.logits(hidden_BE).argmax(-1).tolist()
+        return tokens
 
     # ------------------------------------------------------------ texts
 
-    def texts(self, contexts: Sequence[list[int]], until: Sequence[str], most: int) -> list[str]:
+    def texts(
+        self, contexts: Sequence[list[int]], until: Sequence[str], most: int, shared: int = 0, budget: int = BUDGET
+    ) -> list[str]:
         """The greedy continuation of every context, up to the end mark, the first of `until`, or `most` tokens.
+
+        All contexts begin with the same `shared` tokens; at most `budget` tokens are held at once, as above.
 
         Raises:
             MemoryExhaustedError: one context alone does not fit into memory.
         """
-        way = self._generate if self.shares else self._generate_alone
-        return self._halving(partial(way, until=until, most=most), contexts)
+        if not self.may_share(max(map(len, contexts), default=0) + most):
+            return self._halving(partial(write_alone, self, until=until, most=most), contexts)
+        groups = groups_of([Branch(context, []) for context in contexts], shared)
+        costs = [sum(len(contexts[member]) - shared + most for member in group.members) for group in groups]
+        found = [""] * len(contexts)
+        with attending(self.model):
+            for part in by_budget(costs, max(1, budget - shared)):
+                grow = partial(self._write, contexts, shared, until, most)
+                for member, text in self._halving(grow, [groups[at] for at in part]):
+                    found[member] = text
+        return found
 
-    def _generate_alone(self, contexts: Sequence[list[int]], until: Sequence[str], most: int) -> list[str]:
-        """One text after another, by the model's own `generate`."""
-        texts = []
-        for context in contexts:
-            ids_1T = torch.tensor([context], device=self.device)
-            out = self.model.generate(ids_1T, do_sample=False, max_new_tokens=most, eos_token_id=list(self.stops))
-            texts.append(_cut(str(self.tokenizer.decode(out[0, len(context) :], skip_special_tokens=True)), until))
-            self.tokens += int(out.shape[1]) - 1
-        return texts
+    def _write(
+        self, contexts: Sequence[list[int]], shared: int, until: Sequence[str], most: int, groups: list[Group]
+    ) -> list[tuple[int, str]]:
+        growth = Growth(self, contexts, groups, shared, most)
+        return list(zip(growth.members, write(growth, until, most), strict=True))
 
-    def _generate(self, contexts: Sequence[list[int]], until: Sequence[str], most: int) -> list[str]:
-        hidden_BE, cache, mask_BT = self._read(contexts)
-        lengths_B = torch.tensor([len(context) for context in contexts], device=self.device)
-        texts, grown = [""] * len(contexts), [list[int]() for _ in contexts]  # finished rows leave the batch
-        alive = list(range(len(contexts)))
-        for step in range(most):
-            chosen = self._capped(self.model.get_output_embeddings()(hidden_BE)).argmax(-1).tolist()
-            kept = []
-            for position, (row, token) in enumerate(zip(alive, chosen, strict=True)):
-                if token in self.stops:
-                    continue
-                grown[row].append(token)
-                texts[row] = str(self.tokenizer.decode(grown[row], skip_special_tokens=True))
-                if not any(stop in texts[row] for stop in until):
-                    kept.append(position)
-            alive = [alive[position] for position in kept]
-            if not alive or step == most - 1:
-                break
-            if len(kept) < len(chosen):
-                keep = torch.tensor(kept, device=self.device)
-                cache.batch_select_indices(keep)
-                mask_BT, lengths_B = mask_BT[keep], lengths_B[keep]
-            hidden_BE = self._go_on([grown[row][-1:] for row in alive], lengths_B + step, mask_BT, cache)[:, -1]
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(alive), 1)], dim=1)
-        return [_cut(text, until) for text in texts]
+    # ------------------------------------------------------------ what is kept, and safety
 
-    # ------------------------------------------------------------ safety
+    def may_share(self, longest: int) -> bool:
+        """Whether prompts of so many tokens can share what has been read; where not, that is said once."""
+        if self.shares and longest > self.window:
+            self._tell(f"its layers see {self.window} tokens, and prompts are longer")
+        return self.shares and longest <= self.window
+
+    def read(self, ids: list[int]) -> Layers | None:
+        """Keys and values of a beginning, read at most once for each of the two models; None for no tokens.
+
+        Raises:
+            MemoryExhaustedError: it does not fit into memory.
+        """
+        if not ids:
+            return None
+        known = self.kept.get(self.which)
+        if known is None or known.ids != ids:
+            self.kept.pop(self.which, None)
+            with attending(self.model):
+                [layers] = self._halving(self._read, [ids])
+            known = self.kept[self.which] = Kept(ids, layers)
+        return known.layers
+
+    def _read(self, beginnings: list[list[int]]) -> list[Layers]:
+        found = []
+        for ids in beginnings:
+            with opened(Pass(fused=self.fused)) as current:
+                self.forward(torch.tensor([ids]), torch.arange(len(ids))[None])
+            found.append(current.read)
+        return found
 
     def _halving(self, work: Callable[[Any], list[Any]], batch: Sequence[Any]) -> list[Any]:
         """Do a batch, in halves where memory does not suffice."""
         try:
             return work(batch)
         except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
+            halves = _halves(batch)
+            if halves is None:
                 raise MemoryExhaustedError(
                     "out of memory while scoring a single item",
                     hint="Use a smaller base, shorter prompts (evaluate.shots), or a machine with more memory.",
                 ) from error
-        half = len(batch) // 2
-        return self._halving(work, batch[:half]) + self._halving(work, batch[half:])
+        return [one for half in halves for one in self._halving(work, half)]
 
-    def _probe(self, config: Any) -> None:
-        """Compare the shortcuts with the plain forward pass on a small batch; what differs is not used, and said."""
-        ids = [(17 * position + 3) % self.vocabulary for position in range(16)]
-        probe = [Branch(ids[:9], [ids[9:12], ids[12:13]]), Branch(ids[2:6], [ids[6:8], ids[8:12]])]
-        with torch.inference_mode():
-            plain = self._plain(probe, self._whole)
-            gathers = _agree(partial(self._plain, probe, self._gathered), plain)
-            self.score = self._gathered if gathers else self._whole
-            sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-            self.shares = gathers and not sliding and _agree(partial(self._shared, probe), plain)
-        if not self.shares:
-            say(f"  {config.model_type}: every answer is read with its whole prompt (the cache of this family differs)")
-        self.tokens = 0
+    def _tell(self, reason: str) -> None:
+        if not self.told:
+            say(f"  {self.model.config.model_type}: every answer is read with its whole prompt ({reason})")
+        self.told = True
 
 
-def by_budget(costs: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions in groups, in order, so that a group's size times its largest cost stays within the budget.
-
-    >>> list(by_budget([3, 3, 5, 9], 10))
-    [[0, 1], [2], [3]]
-    """
-    group, largest = list[int](), 0
-    for position, cost in enumerate(costs):
-        if group and (len(group) + 1) * max(largest, cost) > budget:
-            yield group
-            group, largest = [], 0
-        group.append(position)
-        largest = max(largest, cost)
-    if group:
-        yield group
+def _halves(batch: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]] | None:
+    """Two smaller batches, the last group of which is cut too; None for a single branch."""
+    if len(batch) > 1:
+        return batch[: len(batch) // 2], batch[len(batch) // 2 :]
+    [group] = batch
+    if not isinstance(group, Group) or len(group.members) == 1:
+        return None
+    middle = len(group.members) // 2
+    return [group._replace(members=group.members[:middle])], [group._replace(members=group.members[middle:])]
 
 
-def _cost(branch: Branch, *, shared: bool) -> int:
-    """Tokens of a branch that go through the model, its context once or once per follower."""
-    times = 1 if shared else len(branch.followers)
-    return times * len(branch.context) + sum(map(len, branch.followers))
-
-
-def _positions(mask_BT: Tensor) -> Tensor:
-    return (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
-
-
-def _picked(logits_SV: Tensor, target_S: Tensor) -> Tensor:
+def _picked(logits_UV: Tensor, place_S: list[int], target_S: list[int]) -> Tensor:
     """Log-probability of each target: float32 softmax, float64 on the CPU for the sums."""
-    logits_SV = logits_SV.float()
-    value_S = logits_SV.gather(1, target_S[:, None])[:, 0] - logits_SV.logsumexp(dim=1)
-    return value_S.double().cpu()
-
-
-def _agree(way: Callable[[], list[list[float]]], plain: list[list[float]]) -> bool:
-    """Whether a shortcut gives the plain values; one that this family refuses does not."""
-    try:
-        values = way()
-    except (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError):
-        return False
-    ours, theirs = ([value for row in rows for value in row] for rows in (values, plain))
-    return all(abs(our - their) < ALIKE for our, their in zip(ours, theirs, strict=True))
-
-
-def _cut(text: str, until: Sequence[str]) -> str:
-    """The text before the first of `until`."""
-    return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
-
-
-def _room(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that a model can read at once; 2048 where neither config nor tokenizer says."""
-    named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "n_ctx")]
-    stated = next((int(value) for value in named if value), None)
-    if stated is None and tokenizer.model_max_length < 10**9:
-        stated = int(tokenizer.model_max_length)
-    return stated or 2048
-
-
-def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The token ids that end a text: the tokenizer's and the model's own."""
-    own = model.generation_config.eos_token_id if model.generation_config is not None else None
-    several = own if isinstance(own, list) else [own]
-    return frozenset(int(stop) for stop in (*several, tokenizer.eos_token_id) if stop is not None)
+    logits_UV = logits_UV.float()
+    values_S = logits_UV[place_S, target_S] - logits_UV.logsumexp(dim=1)[place_S]
+    return values_S.double().cpu()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from configs.records import Comparison
 from configs.view import record_view
 from eval.report import difference_table
-from eval.words import cost, headline
+from eval.sentences import cost, headline, pooled
 
 if TYPE_CHECKING:
     from configs.view import Found
@@ -19,7 +19,7 @@ def views(found: list[Found]) -> list[Any]:
     for it in found:
         if isinstance(it.record, Comparison):
             table = difference_table([*it.record.differences, *it.record.general])
-            shown += [headline(it.record), table, cost(it.record)]
+            shown += [headline(it.record), table, *map(pooled, it.record.pooled), cost(it.record)]
         else:
             shown.append(record_view(it))
     return shown

@@ -8,12 +8,14 @@ import torch
 
 from configs.base import load_tokenizer, load_weights
 from configs.errors import DataError, UnsafeArtefactError
+from eval.family import room_of
 from eval.scorer import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> Scorer:
@@ -22,7 +24,7 @@ def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> 
     A folder without weights (the start of training from scratch) gives random ones by `seed`.
 
     Raises:
-        DataError: the weights cannot be read, or the adapter does not fit the base.
+        DataError: the weights cannot be read, the adapter does not fit the base, or cannot be switched off.
         UnsafeArtefactError: the adapter is not in safetensors.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,7 +32,37 @@ def load_scorer(folder: Path, adapter: Path | None = None, *, seed: int = 0) -> 
     there = any(folder.glob("*.safetensors"))
     model = load_weights(folder, dtype=dtype) if there else _random(folder, dtype, seed)
     model.to(device)  # type: ignore[arg-type]
-    return Scorer(model, load_tokenizer(folder), None if adapter is None else _adapted(model, adapter))
+    tokenizer = load_tokenizer(folder)
+    if adapter is None:
+        return Scorer(model, tokenizer)
+    fresh = _few(model.eval())
+    scorer = Scorer(model, tokenizer, _adapted(model, adapter))
+    with scorer.using("base"):
+        same = torch.equal(_few(model), fresh)
+    if not same:
+        raise DataError(
+            "the adapter changes the base even where it is switched off, so that the two cannot share their weights",
+            where=str(adapter),
+            hint="Train an adapter whose parts can be switched off: LoRA without a bias of the base (bias: none).",
+        )
+    return scorer
+
+
+def _few(model: PreTrainedModel) -> Tensor:
+    """Logits of a handful of tokens."""
+    ids_1T = torch.arange(8, device=model.device)[None] % int(model.config.get_text_config().vocab_size)
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=ids_1T, use_cache=False).logits
+    return logits
+
+
+def reading(folder: Path) -> tuple[PreTrainedTokenizerBase, int]:
+    """The tokenizer of a model, and how many tokens the model reads: known before its weights are."""
+    from transformers import AutoConfig
+
+    tokenizer = load_tokenizer(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return tokenizer, room_of(config.get_text_config(), tokenizer)
 
 
 def _random(folder: Path, dtype: torch.dtype, seed: int) -> PreTrainedModel:

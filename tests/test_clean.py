@@ -1,8 +1,10 @@
 """Repairs: what is mended, what stays as it is, and that each can be switched off by its name."""
 
+import re
+
 import pytest
 
-from data_prep.clean import REPAIRS, repair
+from data_prep.clean import REPAIRS, SPARED, repair
 
 NAMES = [row.name for row in REPAIRS]
 
@@ -86,3 +88,11 @@ def test_repairs_are_named_in_their_order_and_lone_surrogates_pass():
 def test_an_unclosed_fence_protects_to_the_end_and_a_closed_one_only_its_block():
     assert repair("```\n<b>a</b>\n```\n<b>b</b>")[0] == "```\n<b>a</b>\n```\nb"
     assert repair("```\n<b>a</b>\n<b>b</b>")[0] == "```\n<b>a</b>\n<b>b</b>"
+
+
+def test_a_repair_that_would_lose_a_protected_term_is_left_out_for_that_text() -> None:
+    """`<b>` is markup; in a sheet of part numbers it may be a code."""
+    term = re.compile("<b>[0-9]+")
+    assert repair("<b>12</b> and <i>so</i>")[0] == "12 and so"
+    assert repair("<b>12</b> and <i>so</i>", protected=term) == ("<b>12</b> and <i>so</i>", (SPARED,))
+    assert repair("<i>so</i>", protected=term)[0] == "so"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+import tracemalloc
 import unicodedata
 from itertools import product
 from pathlib import Path
@@ -50,6 +51,17 @@ def missed(texts: list[str], items: list[Item], found: LeakIndex) -> list[tuple[
         if not any(own.digest in parts for parts in coverage([places], found).values()):
             gone.append((own.text, text))
     return gone
+
+
+def test_one_cluster_with_a_long_name_costs_its_own_length_once() -> None:
+    """200 items, one of them of a cluster named by a page of 100,000 characters: 80 MB if every name had its width."""
+    items = [item(f"{PASSAGE} {number}", cluster=str(number)) for number in range(199)]
+    index_of([Benchmark("t", items)], 13)  # loads what it needs
+    tracemalloc.start()
+    index_of([Benchmark("t", [*items, item(PASSAGE, cluster="p" * 100_000)])], 13)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 def test_thirteen_words_in_a_row_are_a_hit_and_twelve_are_not() -> None:

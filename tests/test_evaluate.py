@@ -117,6 +117,25 @@ def train_nothing(folder: RunFolder, base: Path, seed: int = 1) -> None:
     ).write(folder.run / "run.json")
 
 
+def run_until(point: str, root: Path, base: Path) -> subprocess.CompletedProcess[bytes]:
+    """Evaluate in a process that dies at a point."""
+    code = f"""
+import sys; sys.path.insert(0, {str(HOUSE)!r})
+from pathlib import Path
+from tests.test_evaluate import made
+from eval.evaluate import evaluate
+evaluate(made(Path({str(root)!r}), Path({str(base)!r})))
+"""
+    environment = os.environ | {"SECTORLM_CRASH_AT": point}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+
+
+def batches(root: Path, which: str) -> int:
+    """Batches of a model that a stopped evaluation has left."""
+    log = RunFolder(root / "runs" / "test").scorecards / f".{which}.answers" / "answers.jsonl"
+    return len({json.loads(line)["batch"] for line in log.read_text("utf-8").splitlines()})
+
+
 def answers(job: Job, which: str) -> bytes:
     return (job.folder.scorecards / which / "answers.jsonl").read_bytes()
 
@@ -136,6 +155,19 @@ def test_two_scorecards_with_every_answer(job: Job) -> None:
     assert (tuned.scores[2].higher_is_better, tuned.scores[0].higher_is_better) == (False, True)
     assert base.model_digest != tuned.model_digest
     assert answers(job, "base") != answers(job, "tuned")
+
+
+def test_some_items_are_asked_again_in_batches_of_another_shape(job: Job) -> None:
+    """4 of 24 items; in float32 the likelihoods move by less than a ten-thousandth of a nat, and no answer changes."""
+    for card in evaluate(job):
+        for score in card.scores:
+            assert score.noise is not None
+            assert (score.noise.items, score.noise.changed, score.noise.largest < 1e-4) == (4, 0, True)
+            assert abs(score.noise.difference) < 1e-4
+    first, again = (read_answers(job.folder.scorecards / "tuned" / f"{name}.jsonl") for name in ("answers", "again"))
+    for task, lines in again.items():
+        batches = {line["batch"] for line in first[task]}
+        assert len(lines) == 4 and not batches & {line["batch"] for line in lines}
 
 
 def test_random_texts_that_name_no_choice_are_invalid_and_wrong(job: Job) -> None:
@@ -176,24 +208,17 @@ def test_a_task_more_asks_only_the_new_task(job: Job, tiny_base: Path, tmp_path:
     assert len(answers(job, "tuned").splitlines()) == 72
 
 
-@pytest.mark.parametrize("point", ["evaluate.batch:2", "evaluate.before_record:2"])
+@pytest.mark.parametrize("point", ["evaluate.batch:7", "evaluate.before_record:2"])
 def test_killed_at_any_point_the_same_command_gives_the_same_bytes(
     point: str, job: Job, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("killed")
     shutil.copytree(job.folder.run, RunFolder(other / "runs" / "test").run)
     evaluate(job)
-    code = f"""
-import sys; sys.path.insert(0, {str(HOUSE)!r})
-from pathlib import Path
-from tests.test_evaluate import made
-from eval.evaluate import evaluate
-evaluate(made(Path({str(other)!r}), Path({str(tiny_base)!r})))
-"""
-    killed = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"SECTORLM_CRASH_AT": point}, capture_output=True, check=False
-    )
+    killed = run_until(point, other, tiny_base)
     assert killed.returncode == 137, killed.stderr.decode()
+    if point == "evaluate.batch:7":  # base and tuned are asked in turn
+        assert [batches(other, which) for which in ("base", "tuned")] == [4, 3]
     again = made(other, tiny_base)
     evaluate(again)
     for which in ("base", "tuned"):
@@ -261,3 +286,40 @@ def test_scorecards_vouch_for_their_answers(job: Job) -> None:
     for which in ("base", "tuned"):
         folder = job.folder.scorecards / which
         verify_files(folder, Scorecard.read(folder / "scorecard.json").files)
+
+
+FAR = """
+task: far
+dataset_path: acme/rates
+revision: abc
+local: {data_files: {test: far.jsonl}, rename: {text: question}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}} Bank rate?"
+doc_to_target: "{{ ['12', '0.12'] if n == 0 else '12' }}"
+max_gen_toks: 4
+filter_list: [{name: way, filter: [{function: regex, regex_pattern: "[0-9].*"}]}]
+metric_list: [{metric: number_match, tolerance: 0.01}, {metric: exact_match, ignore_case: true}]
+metadata: {sector: finance, language: [en], licence: CC0-1.0, source: written for this test}
+"""
+
+
+def test_a_scorecard_says_which_rows_it_scored_and_how_they_were_compared(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four questions two have more tokens than the context of 512 holds beside an answer: they are cut and counted."""
+    (tmp_path / "far.yaml").write_text(FAR, "utf-8")
+    rows = [{"text": "q" * length, "n": n} for n, length in enumerate((3, 5, 600, 700))]
+    (tmp_path / "far.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    job = made(tmp_path, tiny_base, tasks=("far.yaml",), general=())
+    base, _ = evaluate(job)
+    place = "local files in place of the hub's acme/rates@abc"
+    assert base.inputs["rows of far"] == place
+    assert f"far: 4 items of {place}" in capsys.readouterr().err
+    lines = read_answers(job.folder.scorecards / "base" / "answers.jsonl")["far"]
+    assert [line.get("accepted") for line in lines] == [["12", "0.12"], None, None, None]
+    assert {json.dumps(line["options"]) for line in lines} == {
+        '{"number_match": {"tolerance": 0.01}, "exact_match": {"ignore_case": true}}'
+    }
+    unread = sum(line["answer"] is None for line in lines)
+    assert (base.scores[0].truncated, base.scores[0].invalid) == (2, unread / 4)

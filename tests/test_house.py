@@ -25,8 +25,9 @@ STAGES = {"data_prep", "training", "eval"}
 PAGES = {"data_prep.prepare", "training.train", "training.publish", "training.plan", "eval.evaluate", "eval.compare"}
 LINES, FUNCTION, ARGUMENTS = (300, 400), (50, 80), (6, 8)
 """Where the house starts to talk, and where it says no."""
-DICTATED = {"packed_attention", "launch"}
-"""Functions whose arguments another decides: transformers' AttentionInterface, the schedulers that `launch` writes for."""
+DICTATED = {"packed_attention", "launch", "score"}
+"""Functions whose arguments another decides: transformers' AttentionInterface, the schedulers that `launch` writes for, and
+all that a command line may ask of a model without a recipe to ask it in."""
 
 
 def tree(path: Path) -> ast.Module:

@@ -94,6 +94,39 @@ def test_no_items_left_is_an_error_with_the_reasons(tmp_path):
         read(tmp_path, [{"q": "1", "a": "?"}, {"q": "2", "a": "!"}])
 
 
+def test_keys_that_no_row_has_leave_no_items(tmp_path):
+    (tmp_path / "ids.json").write_text('["k7"]', "utf-8")
+    with pytest.raises(DataError, match=r"no items .*not selected: 2"):
+        read(tmp_path, [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}], keys={"test": "ids.json"})
+
+
+def test_a_generated_answer_may_be_one_of_several_and_must_not_be_empty(tmp_path):
+    """Accepted ones as a JSON list, the first of which is shown; a list of none and an empty text are refused."""
+    keys = {"output_type": "generate_until", "doc_to_choice": None, "metric_list": [{"metric": "token_f1"}]}
+    rows = [
+        {"q": "1", "a": ["the rate", "3.5 %"]},
+        {"q": "2", "a": "[sic] one"},
+        {"q": "3", "a": []},
+        {"q": "4", "a": ""},
+    ]
+    items, refused = read(tmp_path, rows, **keys)
+    assert [(item.target, item.accepted) for item in items] == [("the rate", ("the rate", "3.5 %")), ("[sic] one", ())]
+    assert refused == {"empty answer": 2}
+    assert items[0].passage() == "1\nthe rate\n3.5 %"
+
+
+def test_a_list_is_the_set_itself_for_letters_and_spans(tmp_path):
+    """As one of several right answers the letter A alone would be right where A and C are asked for."""
+    keys = {"output_type": "generate_until", "doc_to_choice": None}
+    rows = [{"q": "1", "a": ["A", "C"]}, {"q": "2", "a": []}]
+    items, refused = read(tmp_path, rows, **keys, metric_list=[{"metric": "letters_match"}])
+    assert [(item.target, item.accepted) for item in items] == [("A, C", ())]
+    assert refused == {"empty answer": 1}
+    rows = [{"q": "1", "a": ["org: A", "loc: B"]}, {"q": "2", "a": []}]
+    items, _ = read(tmp_path, rows, **keys, metric_list=[{"metric": "span_f1"}])
+    assert [item.target for item in items] == ["org: A; loc: B", "none"]
+
+
 def test_an_unknown_split_is_an_error_that_names_the_nearest_one(tmp_path):
     with pytest.raises(DataError, match="no split tset") as caught:
         read_items(task(tmp_path, [{"q": "1", "a": "yes"}]), "tset", (tmp_path,))
@@ -178,13 +211,29 @@ def test_the_sample_tasks_have_all_their_items(name, n):
 def test_every_sha256_of_a_task_is_that_of_one_of_its_files(name):
     """A pin with a slip in its name would never be compared with anything."""
     found, _ = load_task(name, (HOUSE,))
+    files = (found.local or found.dataset_kwargs).data_files
     known = [
-        path
-        for paths in found.dataset_kwargs.data_files.values()
-        for path in ([paths] if isinstance(paths, str) else paths)
+        path.partition("!")[0] for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)
     ]
     for pinned in found.metadata.sha256:
-        assert any(fnmatch(f"{path}", f"*{pinned}") or fnmatch(pinned, path.rpartition("/")[2]) for path in known)
+        assert any(
+            fnmatch(path, f"*{pinned}") or fnmatch(pinned, path) or fnmatch(pinned, path.rpartition("/")[2])
+            for path in known
+        )
+
+
+def test_a_column_may_name_the_split_of_a_row(tmp_path):
+    """Two rows of three are for the test, the third for examples; what belongs to no split of the task is not selected."""
+    rows = [
+        {"q": "1", "a": "yes", "part": "test"},
+        {"q": "2", "a": "no", "part": "train"},
+        {"q": "3", "a": "no", "part": "test"},
+    ]
+    both = {"data_files": {"test": "rows.jsonl", "train": "rows.jsonl"}}
+    found = task(tmp_path, rows, dataset_kwargs=both, split_column="part", fewshot_split="train")
+    asked, left = read_items(found, "test", (tmp_path,))
+    assert ([item.text for item in asked], left) == (["1", "3"], {"not selected": 1})
+    assert [item.text for item in read_items(found, "train", (tmp_path,))[0]] == ["2"]
 
 
 def test_the_files_of_the_sample_tasks_are_all_pinned():

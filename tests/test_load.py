@@ -298,6 +298,7 @@ def test_all_twelve_sector_packs_hold_two_corpora_two_benchmarks_and_a_note_in_t
     packs = [load_sector(sector) for sector in SECTORS]
     assert [pack.sector for pack in packs] == list(SECTORS)
     assert all(len(pack.corpora) >= 2 and len(pack.benchmarks) >= 2 for pack in packs)
+    assert all(len(pack.glossary) >= 20 and pack.domain.protect and pack.domain.personal for pack in packs)
     assert all(pack.safety.en.isascii() and not pack.safety.zh.isascii() for pack in packs)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from configs.errors import DataError, PolicyError, StorageError
+from configs.errors import DataError, PolicyError, RecipeError, StorageError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.records import Corpus
@@ -264,6 +264,17 @@ def test_repairs_are_made_and_counted(work):
     notes = [{"title": f"N{n}", "body": f"rate {n} rose\r\nin e\u0301t\u00e9\x00"} for n in range(10)]
     (folder / "notes.jsonl").write_text(lines(notes))
     assert prepare(job()).sources[0].mended == {"control characters": 10, "line ends": 10, "not in NFC": 10}
+
+
+def test_a_protected_code_is_no_telephone_number_and_the_same_digits_elsewhere_are(work):
+    """Ten orders with a part number of eleven digits, which a mobile number has too, and one mobile number each."""
+    folder, job = work
+    notes = [{"title": f"N{n}", "body": f"Part PN-13800138{n:03} was changed; call 13912345{n:03}."} for n in range(10)]
+    (folder / "notes.jsonl").write_text(lines(notes))
+    assert prepare(job()).sources[0].personal["phone_cn"] == 20
+    assert prepare(job("prepare.protect=['PN-[0-9]+']")).sources[0].personal["phone_cn"] == 10
+    with pytest.raises(RecipeError, match="holds in every place"):
+        job("prepare.protect=['x*']")
 
 
 def test_what_is_dropped_stands_in_the_order_of_the_rows_though_rows_are_read_ahead(work):

@@ -69,6 +69,18 @@ def test_nested_records_carry_the_plain_fields_around_them(put):
     assert [row.where for row in rows] == ["a.json#1", "a.json#2"]
 
 
+def test_a_plus_carries_a_table_down_to_the_questions_about_it(put):
+    """Lists and objects on the way stay behind, but for those that a step names: the cells belong to every question."""
+    report = [{"year": 2019, "cells": [["a", 1]], "notes": ["x"], "questions": [{"q": "how much?"}, {"q": "when?"}]}]
+    rows, _ = rows_of(put("a.json", json.dumps(report)), records="questions[]+cells")
+    assert [row.fields for row in rows] == [
+        {"year": 2019, "cells": [["a", 1]], "q": "how much?"},
+        {"year": 2019, "cells": [["a", 1]], "q": "when?"},
+    ]
+    rows, _ = rows_of(put("b.json", json.dumps(report)), records="questions[]")
+    assert set(rows[0].fields) == {"year", "q"}
+
+
 def test_a_wrong_path_of_records_names_the_nearest_key(put):
     with pytest.raises(DataError, match=r"no dta in the record. Did you mean data\?"):
         rows_of(put("a.json", '{"data": []}'), records="dta[]")

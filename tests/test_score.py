@@ -8,24 +8,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from eval.score import (
-    STATISTICS,
-    Answers,
-    best_choice,
-    classes_of,
-    item_values,
-    read_answer,
-    sums_of,
-    token_f1,
-)
+from configs.task import FITS, Metric
+from eval.reading import best_choice, read_answer
+from eval.score import COUNTS, LOWER_IS_BETTER, STATISTICS, Answers, classes_of, item_values, right, sums_of, unreadable
 
 GOLD = ["a", "a", "b", "b", "b", "c", "a", "c"]
 GIVEN = ["a", "b", "b", "b", "c", "c", "a", "a"]
 
 
-def answers(gold, given, clusters=None):
+def answers(gold, given, clusters=None, **more):
     names = tuple(clusters or map(str, range(len(gold))))
-    return Answers(names, tuple(gold), tuple(given), tuple(given), (), ())
+    return Answers(names, tuple(gold), tuple(given), tuple(given), (), (), **more)
 
 
 def value(metric, gold, given, classes=("a", "b", "c")):
@@ -96,14 +89,6 @@ def test_a_generated_text_answers_the_one_choice_that_it_names(text, found):
     assert read_answer(text, ["positive", "negative", "正面"]) == found
 
 
-def test_token_f1_by_hand():
-    """Words the: none; "rate rose" against "rate fell": one of two shared, 2*1/4. 下调利率 and 利率: 2 of 4 and 2 of 2."""
-    assert token_f1("the rate rose", "rate fell") == pytest.approx(0.5)
-    assert token_f1("下调利率", "利率") == pytest.approx(2 * 2 / 6)
-    assert token_f1("", "") == 1
-    assert token_f1("yes", "") == 0
-
-
 def test_exact_match_forgives_width_case_and_the_full_stop():
     assert item_values("exact_match", answers(["yes", "3.5", "利率"], ["Ｙｅｓ.", "3.6", "利率。"])) == [1, 0, 1]
 
@@ -123,3 +108,82 @@ def test_many_resamples_at_once_give_what_each_gives_alone():
         together = STATISTICS[metric](weights_RC @ sums_CD)
         alone = [float(STATISTICS[metric](row @ sums_CD)) for row in weights_RC]
         assert together.tolist() == pytest.approx(alone)
+
+
+TEXTS = [metric for metric in STATISTICS if metric in COUNTS]
+
+
+@pytest.mark.parametrize("metric", TEXTS)
+def test_a_right_answer_is_one_and_an_invalid_one_is_zero_in_every_metric_of_texts(metric):
+    gold = "AB" if metric == "letters_match" else "12"
+    found = answers([gold, gold], [gold, None])
+    assert item_values(metric, found) == [1, 0]
+    assert unreadable(metric, found) == [False, True]
+
+
+@pytest.mark.parametrize("metric", TEXTS)
+def test_nothing_said_where_nothing_was_to_be_said_is_still_no_answer(metric):
+    assert item_values(metric, answers(["none"], [None])) == [0]
+
+
+def test_each_metric_knows_what_it_cannot_read():
+    """Of three answers to 12: a number, a word; letters; spans without the types that the gold has."""
+    given = ["12", "twelve or so", None]
+    assert unreadable("number_match", answers(["12"] * 3, given)) == [False, True, True]
+    assert unreadable("exact_match", answers(["12"] * 3, given)) == [False, False, True]
+    assert unreadable("letters_match", answers(["AB"] * 3, ["A, B", "perhaps A", None])) == [False, True, True]
+    assert unreadable("span_f1", answers(["org: A"] * 3, ["org: B", "B", None])) == [False, True, True]
+    assert unreadable("number_match", answers(["yes"], ["no"])) == [False]
+
+
+def test_numbers_count_within_the_tolerance_that_the_task_sets():
+    """1,010 is 1 % above 1,000: wrong by the default of 0.1 %, right by 2 %; yes and no are compared as texts."""
+    gold, given = ["1000", "1000", "yes", "yes"], ["1,010", "$1,000.5", "Yes.", "12"]
+    assert item_values("number_match", answers(gold, given)) == [0, 1, 1, 0]
+    options = {"number_match": {"tolerance": 0.02}}
+    assert item_values("number_match", answers(gold, given, options=options)) == [1, 1, 1, 0]
+
+
+def test_options_travel_with_the_lines_of_answers():
+    line = {"cluster": "1", "target": "1000", "answer": "1,010", "choices": []}
+    assert right("number_match", [line]) == [False]
+    assert right("number_match", [line | {"options": {"number_match": {"tolerance": 0.02}}}]) == [True]
+
+
+def test_the_best_of_several_right_answers_counts():
+    """Given "interest rate": the same as the second; of "the rate" it has one of two words, 2/3."""
+    found = answers(["the rate"], ["interest rate"], accepted=(("the rate", "interest rate"),))
+    assert item_values("exact_match", found) == [1]
+    assert item_values("token_f1", answers(["the rate"], ["interest rate"])) == [pytest.approx(2 / 3)]
+    assert item_values("token_f1", found) == [1]
+    assert item_values("rouge_l", answers(["x"], ["y"], accepted=(("x", "z"),))) == [0]
+
+
+def test_span_f1_is_over_all_spans_of_all_items():
+    """3 of 4 given are right, 5 were to be found, an unreadable answer gives none: 2 * 3 / (4 + 5)."""
+    gold = ["org: A; loc: B", "org: C", "none", "per: D; per: E"]
+    given = ["org: A; loc: B", "org: C; org: X", "none", "I do not know"]
+    assert value("span_f1", gold, given, ()) == pytest.approx(2 * 3 / 9)
+    assert item_values("span_f1", answers(gold, given)) == [1, pytest.approx(2 / 3), 1, 0]
+
+
+def test_perplexity_is_that_of_lm_evaluation_harness():
+    """4 bytes and 2 words at 1 nat each byte: e a byte, e^2 a word, 1 / ln 2 bits a byte."""
+    found = Answers(("1",), ("",), (None,), (None,), (4.0,), (4,), words=(2,))
+    values = {
+        metric: float(STATISTICS[metric](sums_of(metric, found, ())[0].sum(axis=0)))
+        for metric in ("byte_perplexity", "word_perplexity", "bits_per_byte")
+    }
+    assert values == pytest.approx(
+        {"byte_perplexity": math.e, "word_perplexity": math.e**2, "bits_per_byte": 1 / math.log(2)}
+    )
+    assert right("word_perplexity", [{"cluster": "1", "target": "", "choices": [], "nats": 4.0}]) == [False]
+
+
+def test_every_metric_that_a_task_may_name_has_its_statistic_and_its_output_type():
+    from typing import get_args
+
+    names = set(get_args(Metric.model_fields["metric"].annotation))
+    assert names == set(STATISTICS) == set().union(*FITS.values())
+    assert FITS["loglikelihood_rolling"] == LOWER_IS_BETTER
+    assert set(COUNTS) == FITS["generate_until"] - {"acc", "macro_f1", "mcc"}

@@ -10,6 +10,7 @@ from configs.errors import DataError, UnsafeArtefactError
 from configs.prompts import Branch
 from eval.scorer import Scorer
 from eval.weights import load_scorer
+from eval.writing import write_alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,11 +59,11 @@ def scorer(tiny_base: Path, adapter: Path) -> Scorer:
 
 def test_shared_prompts_score_as_full_passes_do_to_1e_4(scorer: Scorer) -> None:
     """Answers of 1 to 5 tokens after contexts of 1 to 55 tokens; base and tuned."""
-    assert scorer.shares and scorer.score == scorer._gathered
+    assert scorer.shares and scorer.gathers and scorer.fused
     for which in ("base", "tuned"):
         with scorer.using(which):
             expected = [value for branch in BRANCHES for value in plainly(scorer.model, branch)]
-            shared = [value for values in scorer._shared(BRANCHES) for value in values]
+            shared = [value for values in scorer.loglikelihoods(BRANCHES) for value in values]
             plain = [value for values in scorer.loglikelihoods(BRANCHES[2:]) for value in values]
         assert shared == pytest.approx(expected, abs=1e-4)
         assert plain == pytest.approx(expected[-3:], abs=1e-4)
@@ -80,6 +81,29 @@ def test_with_the_adapter_off_the_scores_are_those_of_a_fresh_base(scorer: Score
     assert min(apart) > 1e-3
 
 
+def test_an_adapter_that_cannot_be_switched_off_is_refused(tmp_path: Path) -> None:
+    """LoRA that trains the base's own biases: they stay as they were trained, adapter or not."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from configs.store import HOUSE
+    from tests.families import FAMILIES, tiny
+
+    tiny(*FAMILIES["llama-biased"], "sdpa").save_pretrained(tmp_path / "base")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "base" / name).write_bytes((HOUSE / "assets" / "base" / name).read_bytes())
+    wrapper = get_peft_model(
+        tiny(*FAMILIES["llama-biased"], "sdpa"), LoraConfig(r=2, target_modules="all-linear", bias="all")
+    )
+    with torch.no_grad():
+        for name, parameter in wrapper.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(0.1)
+    wrapper.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(DataError, match="changes the base even where it is switched off"):
+        load_scorer(tmp_path / "base", tmp_path / "adapter")
+
+
 def test_sharing_forwards_the_context_once(scorer: Scorer) -> None:
     """A context of 55 tokens with answers of 1, 1 and 2 tokens: 55 + 1 tokens, not 55 + 55 + 56."""
     before = scorer.tokens
@@ -93,7 +117,7 @@ def test_texts_are_those_of_plain_greedy_search(scorer: Scorer) -> None:
     contexts = [branch.context for branch in BRANCHES]
     with scorer.using("tuned"):
         batched = scorer.texts(contexts, (), 12)
-        alone = scorer._generate_alone(contexts, (), 12)
+        alone = write_alone(scorer, contexts, (), 12)
     assert batched == alone
     assert batched[0] and batched[1]
 
@@ -129,7 +153,7 @@ def test_families_with_other_heads_and_caches_score_as_full_passes_do(family: st
         found = [value for values in scorer.loglikelihoods(BRANCHES) for value in values]
         assert len(scorer.texts([branch.context for branch in BRANCHES], ("\n",), 3)) == 3
     assert found == pytest.approx(expected, abs=1e-4)
-    assert scorer.shares == (family in ("gpt2", "cohere", "granite", "bloom"))
+    assert scorer.shares == (family in ("gpt2", "cohere", "granite", "gemma2"))
 
 
 def test_an_adapter_without_safetensors_is_never_opened(tiny_base: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,12 +17,18 @@ from eval.stats import (
     Interval,
     bootstrap,
     detectable,
+    flipped,
+    foreseen,
     generator,
     holm,
     mcnemar,
     paired_bootstrap,
     paired_score,
+    relative_bootstrap,
+    student,
     swap_test,
+    tail,
+    together,
     wilson,
 )
 
@@ -148,3 +156,114 @@ def test_the_statistics_import_neither_torch_nor_scipy():
     code += "print([m for m in ('torch', 'scipy', 'transformers', 'datasets', 'sklearn') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# Reference values of statsmodels 0.15.0, in a venv of its own:
+#   from statsmodels.stats.contingency_tables import mcnemar; mcnemar([[0, 15], [5, 0]], exact=True).pvalue
+#   from statsmodels.stats.multitest import multipletests; multipletests([...], method="holm")[1]
+#   from statsmodels.stats.proportion import proportion_confint; proportion_confint(81, 263, method="wilson")
+
+
+def test_mcnemar_holm_and_wilson_are_statsmodels():
+    assert mcnemar(15, 5) == pytest.approx(0.04138946533203125, abs=1e-15)
+    assert mcnemar(31, 17) == pytest.approx(0.05946337525377034, abs=1e-15)
+    theirs = [0.008, 0.056, 0.234, 0.234, 0.234, 0.234, 0.234, 0.234]
+    assert holm([0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205]) == pytest.approx(theirs)
+    assert wilson(81, 263)[1:] == pytest.approx((0.2552885198782742, 0.36620957698280004), abs=1e-12)
+
+
+def test_the_bootstrap_over_clusters_has_the_cluster_robust_standard_error():
+    """230 answers in 60 passages of 1 to 6: sqrt(sum over passages of (sum of d - m mean)²) / n, Liang and Zeger 1986.
+
+    statsmodels gives 0.03553: sm.OLS(d, np.ones(len(d))).fit(cov_type="cluster", cov_kwds={"groups": passage,
+    "use_correction": False}).bse, and 0.03939 where each answer is taken as independent.
+    """
+    draw = np.random.default_rng(11)
+    sizes = draw.integers(1, 7, 60)
+    passage = np.repeat(np.arange(60), sizes)
+    ease = draw.normal(0, 0.8, 60)[passage]
+    base = ease + draw.normal(0, 1, len(passage)) > 0
+    tuned = ease + 0.3 + draw.normal(0, 1, len(passage)) > 0
+    apart = tuned.astype(float) - base
+    summed = np.bincount(passage, apart)
+    robust = math.sqrt(((summed - sizes * apart.mean()) ** 2).sum()) / len(apart)
+    assert (len(apart), robust) == pytest.approx((230, 0.03553298), abs=1e-6)
+    base_CD, tuned_CD = (np.stack([np.bincount(passage, side), sizes], axis=1) for side in (base, tuned))
+    found = paired_bootstrap(base_CD, tuned_CD, mean, 20_000, generator(0, "robust"))
+    expanded = scipy_stats.t.ppf(0.975, 59) * math.sqrt(60 / 59)
+    assert (found.high - found.low) / (2 * expanded) == pytest.approx(robust, rel=0.03)
+
+
+@pytest.mark.parametrize("freedom", [3, 5, 10, 30, 300])
+def test_students_quantile_is_scipys(freedom):
+    assert student(freedom) == pytest.approx(scipy_stats.t.ppf(0.975, freedom), abs=0.005)
+
+
+def test_the_interval_of_a_mean_is_students_also_for_8_values():
+    """Plus or minus 2.365 standard errors, where plain percentiles give some 1.83."""
+    values = np.array([0.3, 0.1, -0.2, 0.4, 0.25, 0.05, -0.1, 0.35])
+    found = bootstrap(sums(values), mean, 50_000, generator(0, "eight"))
+    theirs = scipy_stats.ttest_1samp(values, 0).confidence_interval()
+    assert found.high - found.low == pytest.approx(theirs.high - theirs.low, rel=0.06)
+    assert tail(8) == pytest.approx(scipy_stats.norm.cdf(-2.3646 * math.sqrt(8 / 7)), abs=1e-4)
+    assert tail(100_000) == pytest.approx(0.025, abs=1e-5)
+
+
+def test_drawing_kinds_is_drawing_clusters():
+    """200 right or wrong answers are two kinds; 1e-9 more on each makes 200 kinds, drawn one by one."""
+    right = np.repeat([1.0, 0.0], [80, 120])
+    kinds = bootstrap(sums(right), mean, 50_000, generator(0, "kinds"))
+    singly = bootstrap(sums(right + 1e-9 * np.arange(200)), mean, 50_000, generator(0, "singly"))
+    assert kinds == pytest.approx(singly, abs=0.003)
+
+
+def test_swapping_kinds_is_swapping_clusters():
+    apart = np.repeat([1.0, -1.0, 0.0], [14, 6, 40])
+    kinds = swap_test(sums(np.zeros(60)), sums(apart), mean, 50_000, generator(0, "kinds"))
+    assert kinds == pytest.approx(mcnemar(14, 6), abs=0.006)
+    jitter = 1e-9 * np.arange(60)
+    singly = swap_test(sums(np.zeros(60)), sums(apart - jitter), mean, 50_000, generator(0, "singly"))
+    assert singly == pytest.approx(kinds, abs=0.05)  # ties are broken, half of their weight at most
+
+
+def test_a_relative_rise_counts_what_is_unsure_of_the_base_too():
+    """Every passage 5 % up: the ratio is 1.05 whatever is drawn, though the difference in bits is not."""
+    size = np.arange(50.0, 90.0)
+    base = np.stack([size * np.linspace(0.5, 2, 40), size], axis=1)
+    tuned = base * [1.05, 1.0]
+    found = relative_bootstrap(base, tuned, bits_per_byte, 1000, generator(0, "rise"))
+    assert found == pytest.approx((0.05, 0.05, 0.05))
+    apart = paired_bootstrap(base, tuned, bits_per_byte, 1000, generator(0, "rise"))
+    assert apart.high - apart.low > 0.005
+
+
+def test_tasks_together_are_the_bootstraps_within_tasks():
+    """Three tasks resampled each for itself, and their mean: Davison and Hinkley 1997, section 3.2."""
+    tasks = [(60, 30, 400), (25, 25, 200), (90, 20, 600)]
+    draw = np.random.default_rng(21)
+    means = [draw.multinomial(n, [a / n, b / n, 1 - (a + b) / n], 50_000) @ [1 / n, -1 / n, 0] for a, b, n in tasks]
+    low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
+    found = together([paired_score(*task) for task in tasks])
+    assert found == pytest.approx((np.mean([(a - b) / n for a, b, n in tasks]), low, high), abs=0.002)
+
+
+def test_what_rounding_flips_is_a_walk_of_that_many_steps():
+    """4 of 100 changed; of 400 some 16 would: a net sqrt(16) / 400 = 1 point, 1.96 of it at most in 95 %."""
+    assert flipped(4, 100, 400) == pytest.approx(0.0196, abs=1e-4)
+    assert flipped(0, 100, 400) == flipped(0, 0, 400) == 0.0
+
+
+def test_what_is_foreseen_is_what_comes_out_where_a_quarter_of_the_answers_change():
+    """50 gained and 50 lost of 400."""
+    assert detectable(paired_score(50, 50, 400)) == pytest.approx(foreseen(np.full(400, 1 / 400)), rel=0.02)
+
+
+def test_10_000_items_and_10_000_resamples_take_seconds():
+    """Passages that all differ, the dearest case: each resample draws 10,000 of them."""
+    draw = np.random.default_rng(0)
+    base = np.stack([draw.gamma(20, 5.0, 10_000), draw.integers(50, 500, 10_000)], axis=1)
+    tuned = base * np.stack([draw.normal(1.02, 0.1, 10_000), np.ones(10_000)], axis=1)
+    started = time.process_time()
+    paired_bootstrap(base, tuned, bits_per_byte, 10_000, generator(0, "quick"))
+    swap_test(base, tuned, bits_per_byte, 10_000, generator(0, "quick"))
+    assert time.process_time() - started < 10

@@ -8,11 +8,15 @@ import yaml
 
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
+from configs.hub import HUB, hub_path
 from configs.memorisation import told
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
+from training.footprint import footprint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from huggingface_hub import EvalResult
 
     from configs.job import Job
@@ -45,12 +49,13 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
         "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),
-        _ledger(corpus),
+        _ledger(corpus, job.folder.corpus),
         _training(job, run),
         "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in release.checks.items()),
         *_gates(release),
         *_memorised(release),
         _safety(job.recipe.sector),
+        _papers(),
         _trace(run, comparison),
     ]
     return "\n\n".join(pieces) + "\n"
@@ -59,7 +64,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
 def _hub_datasets(job: Job) -> list[str]:
     """Ids of the corpora that come from the hub."""
     paths = [path for it in job.recipe.corpora for path in ([it.path] if isinstance(it.path, str) else it.path)]
-    return list(dict.fromkeys(path.removeprefix("hf:") for path in paths if path.startswith("hf:")))
+    return list(dict.fromkeys(hub_path(path).name for path in paths if path.startswith(HUB)))
 
 
 def _results(comparison: Comparison) -> list[EvalResult]:
@@ -121,7 +126,7 @@ def _table(rows: tuple[Difference, ...]) -> str:
     return "\n".join(lines)
 
 
-def _ledger(corpus: Corpus) -> str:
+def _ledger(corpus: Corpus, folder: Path) -> str:
     lines = [
         "## Data\n",
         "| source | licence | origin | rows | refused | dropped | documents | tokens | repeats |",
@@ -132,7 +137,7 @@ def _ledger(corpus: Corpus) -> str:
         f"| {_reasons(source.dropped)} | {source.documents} | {source.tokens} | {source.repeats:g} |"
         for source in corpus.sources
     ]
-    lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus).items())]
+    lines += ["", *(f"- **{name}.** {told}" for name, told in datasheet(corpus, folder).items())]
     lines += [f"- **{source.name}.** {_findings(corpus, source)}" for source in corpus.sources]
     return "\n".join(lines)
 
@@ -162,7 +167,8 @@ def _training(job: Job, run: Run) -> str:
         f"## Training\n\n{run.method}: {_shape(train) if run.method == 'lora' else ''}{run.trainable_parameters:,} of "
         f"{run.total_parameters:,} parameters, {run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning "
         f"rate {train.learning_rate:g}, seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
-        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}."
+        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}.",
+        footprint(run, job.recipe.publish).sentence(),
     ]
     if train.phases:
         lines.append(f"Phases, one after another: {', '.join(phase.objective for phase in train.phases)}.")
@@ -208,6 +214,14 @@ def _safety(sector: str) -> str:
     path = HOUSE / "configs" / "sectors" / f"{sector}.yaml"
     note = yaml.safe_load(path.read_text("utf-8"))["safety"]
     return f"## Limits\n\n{note['en']}\n\n{note['zh']}"
+
+
+def _papers() -> str:
+    return (
+        "## Papers\n\n- `croissant.json`: the corpus, as Croissant metadata\n- `bom.cdx.json`: bill of materials, as CycloneDX\n"
+        "- `training-content.md`: public summary of training content (EU AI Act, Article 53(1)(d))\n"
+        "- `recipe.json`, `run.json`: what was asked for, and the record of the run"
+    )
 
 
 def _trace(run: Run, comparison: Comparison) -> str:

@@ -26,6 +26,7 @@ from training.layout import (
     serving,
 )
 from training.memorised import audit
+from training.papers import write_papers
 from training.proof import try_release
 from training.push import push_release
 from training.signing import sign, signer
@@ -145,9 +146,9 @@ def _made(job: Job, reasons: dict[str, str], spot: Spot | None, started: float) 
             accepted=verdict.accepted,
             memorised=memorised,
         )
-        write_atomic(
-            staging / "README.md", model_card(job, found.corpus, found.run.public(), found.comparison, release)
-        )
+        told_of = (job, found.corpus, found.run.public(), found.comparison)
+        write_papers(staging, *told_of)
+        write_atomic(staging / "README.md", model_card(*told_of, release))
         add_sums(staging)
         crash_point("publish.before_record")
         release = release.model_copy(update={"files": files_of(staging), "made": made_by("training", started)})

@@ -24,7 +24,7 @@ def of_releases(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def verify(release: opt.ReleaseFolder, key: opt.PublicKey = None, data: opt.DataFolders = opt.NO_FOLDERS) -> Answer:
+def verify(release: opt.ReleaseFolder, key: opt.PublicKey = None, data: opt.SourceFolders = opt.NO_FOLDERS) -> Answer:
     """Check a release's files, its signature, and the chain of its records back to corpus and recipe; anywhere.
 
     Example: sectorlm verify finance-release --key publisher.pub
@@ -37,7 +37,7 @@ def verify(release: opt.ReleaseFolder, key: opt.PublicKey = None, data: opt.Data
 
 def reproduce(
     release: opt.ReleaseFolder,
-    data: opt.DataFolders = opt.NO_FOLDERS,
+    data: opt.SourceFolders = opt.NO_FOLDERS,
     runs: opt.Reproduced = Path("reproduced"),
 ) -> Answer:
     """Make a release's corpus, weights and scores again from its recipe, and say what differs, field by field.
@@ -50,7 +50,9 @@ def reproduce(
     return Answer(found.as_json(), found.shown())
 
 
-def canaries(file: opt.CanaryFile, count: opt.Canaries = 8, seed: opt.Seed = 17, force: opt.Force = False) -> Answer:
+def canaries(
+    file: opt.CanaryFile, count: opt.Canaries = 8, seed: opt.CanarySeed = 17, force: opt.Force = False
+) -> Answer:
     """Write canaries, made-up secrets to plant among the training data, and show the source to add to the recipe.
 
     Example: sectorlm canaries canaries.jsonl --count 8

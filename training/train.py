@@ -191,6 +191,7 @@ def _finish(loop: Loop, inputs: dict[str, str], started: float) -> Run:
         spikes=state.spikes,
         rewinds=state.rewinds,
         processes=loop.world.size,
+        device=loop.world.device_name,
         made_in=tuple(state.made),
     )
 

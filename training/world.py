@@ -41,6 +41,11 @@ class World:
         """Whether this is the process that writes."""
         return self.rank == 0
 
+    @property
+    def device_name(self) -> str:
+        """What this process computes on, as its maker calls it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+
     @classmethod
     def here(cls) -> World:
         """Read the launcher's environment; several processes meet here (NCCL on GPUs, gloo on CPUs).

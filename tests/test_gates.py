@@ -151,7 +151,7 @@ def test_all_failures_are_listed_at_once_and_an_accepted_one_is_kept_with_its_re
 @pytest.mark.parametrize(
     ("gate", "setting", "part", "said"),
     [
-        ("not_inferior", True, {}, "no verdict on the general panel"),
+        ("not_inferior", True, {"comparison": {"panel": None}}, "no verdict on the general panel"),
         ("max_contamination", 0.1, {"corpus": {"checked": {}}}, "was not compared with finance_topics"),
         ("max_memorised", 0.1, {"memorised": None}, "no training document of 100 tokens was continued"),
         ("max_exposure", 3.0, {"memorised": {"canaries": ()}}, "no canary was planted"),

@@ -67,6 +67,7 @@ def records(job):
     return Corpus.read(job.folder.corpus / "corpus.json"), Run.read(job.folder.run / "run.json")
 
 
+@pytest.mark.slow  # its model is trained for some ten seconds
 def test_a_model_that_read_notes_seventy_times_goes_on_word_for_word_and_its_base_does_not(found):
     """Eight of the twelve notes are training documents, four were held out: those it cannot know."""
     assert (found.learnt.documents, found.held_out.documents) == (8, 4)
@@ -78,11 +79,13 @@ def test_a_model_that_read_notes_seventy_times_goes_on_word_for_word_and_its_bas
     )
 
 
+@pytest.mark.slow  # its model is trained for some ten seconds
 def test_addresses_that_it_says_by_heart_are_counted_by_kind_and_written_nowhere(found, parrot):
     assert found.personal == {"email": 8}
     assert "example.com" not in found.model_dump_json()
 
 
+@pytest.mark.slow  # its model is trained for some ten seconds
 def test_planted_secrets_stand_out_among_64_and_those_held_out_do_not(found):
     """Rank 1 of 64 is log2(64) = 6 bits."""
     learnt, held_out = ([it for it in found.canaries if it.split == split] for split in ("train", "validation"))
@@ -94,7 +97,7 @@ def test_planted_secrets_stand_out_among_64_and_those_held_out_do_not(found):
     )
 
 
-def test_exposure_is_log2_of_the_candidates_less_log2_of_the_rank(parrot, tiny_base):
+def test_exposure_is_log2_of_the_candidates_less_log2_of_the_rank(tiny_base):
     """Scored by hand, one text at a time: the rank of the secret among the 63 others, and itself."""
     model, tokenizer = load_weights(tiny_base, dtype=torch.float32), load_tokenizer(tiny_base)
     before = tokenizer.encode("State the pass phrase:")
@@ -124,6 +127,7 @@ def test_a_continuation_is_greedy_whatever_the_base_asks_for_and_ends_where_the_
     assert model.generation_config.do_sample
 
 
+@pytest.mark.slow  # its model is trained for some ten seconds
 def test_a_source_without_canaries_is_a_mistake_of_the_recipe(parrot):
     def asking(name):
         recipe = parrot.recipe

@@ -152,7 +152,8 @@ def _as_csv(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     """Tables as comma-separated text, UTF-8; lists are JSON."""
     for name, rows in tables.items():
         text = StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in rows for name in row))  # not every row has every figure
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: _cell(value) for key, value in row.items()})

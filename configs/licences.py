@@ -85,6 +85,29 @@ TABLE: dict[Kind, tuple[str, ...]] = {
 """Kind of licence to the names of its members."""
 
 KINDS: dict[str, Kind] = {name.lower(): kind for kind, names in TABLE.items() for name in names}
+WORDS = {"public-domain", "US-government-work", "own", "GFDL", "research-only", "academic-use-only", "loghub"}
+WORDS |= {"unknown", "other", "none-stated", "proprietary"}
+"""Names of the table that are no identifiers of SPDX's list."""
+PAGE = "https://spdx.org/licenses/{}.html"
+"""Where the text of a licence of SPDX's list stands."""
+ON_HUB = {"odbl-1.0": "odbl", "odc-by-1.0": "odc-by", "pddl-1.0": "pddl", "gfdl-1.3": "gfdl"}
+"""Licences that the hub calls otherwise than SPDX (huggingface.co/docs/hub/repositories-licenses, 2026)."""
+OFF_HUB = {"0bsd", "ogl-uk-2.0", "ogl-uk-3.0", "nlod-2.0", "dl-de-by-2.0", "mulanpsl-2.0", "psf-2.0", "nasa-1.3"}
+OFF_HUB |= {"cc-by-sa-2.0", "cc-by-sa-2.5"}
+"""Identifiers of SPDX in the table that the hub's list lacks."""
+OF_HUB = {
+    "bigscience-openrail-m",
+    "gemma",
+    "llama2",
+    "llama3",
+    "llama3.1",
+    "llama3.2",
+    "llama3.3",
+    "llama4",
+    "openrail",
+}
+OF_HUB |= {"agpl-3.0", "apple-amlr", "bsd", "cc", "gpl", "lgpl", "ofl-1.1", "openmdw-1.0", "unknown", "wtfpl"}
+"""Words of the hub's list that the table does not have."""
 NAMES = {name.lower(): name for names in TABLE.values() for name in names}
 
 
@@ -116,6 +139,31 @@ def licence_name(name: str) -> str:
     hint = re.sub(r"mean (\S+)\?", lambda match: f"mean {NAMES[match[1]]}?", near)
     known = ", ".join(sorted(NAMES.values(), key=str.lower))
     raise RecipeError(f"unknown licence {name!r}", hint=f"{hint} Known: {known}.".strip())
+
+
+def spdx_id(name: str) -> str:
+    """The identifier of SPDX's list (spdx.org/licenses, 3.28) that a licence is meant by; empty where it has none.
+
+    >>> spdx_id("apache-2.0"), spdx_id("research-only"), spdx_id("llama3.1")
+    ('Apache-2.0', '', '')
+    """
+    try:
+        known = licence_name(name)
+    except RecipeError:
+        return ""
+    return "" if known in WORDS else known
+
+
+def hub_licence(name: str) -> str:
+    """What the hub calls a licence in the metadata of a card; `other` where it has no word for it.
+
+    >>> hub_licence("Apache-2.0"), hub_licence("GPL-3.0-only"), hub_licence("llama3.1"), hub_licence("own")
+    ('apache-2.0', 'gpl-3.0', 'llama3.1', 'other')
+    """
+    word = name.strip().lower().removesuffix("-only").removesuffix("-or-later")
+    word = ON_HUB.get(word, word)
+    known = spdx_id(name) and word not in OFF_HUB
+    return word if known or word in OF_HUB or word in ON_HUB.values() else "other"
 
 
 class Governed(Protocol):

@@ -1,9 +1,12 @@
 """Licences: which use they allow."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from configs.errors import PolicyError, RecipeError
-from configs.licences import check_licences, licence_kind, licence_problem
+from configs.licences import NAMES, WORDS, check_licences, hub_licence, licence_kind, licence_problem, spdx_id
 from configs.recipe import Evaluate, Recipe, Source
 
 
@@ -90,3 +93,30 @@ def test_the_hint_offers_another_use_only_where_it_would_be_allowed(licence, gra
     with pytest.raises(PolicyError) as caught:
         check_licences(recipe)
     assert caught.value.hint == hint
+
+
+def test_a_licence_has_the_names_of_spdx_and_of_the_hub_where_they_have_one():
+    assert [spdx_id(name) for name in ("apache-2.0", "cc by 4.0", "GFDL", "proprietary", "llama3.1")] == [
+        "Apache-2.0",
+        "CC-BY-4.0",
+        "",
+        "",
+        "",
+    ]
+    assert [
+        hub_licence(name) for name in ("ODbL-1.0", "AGPL-3.0-only", "CC-BY-SA-4.0", "gemma", "NASA-1.3", "own")
+    ] == [
+        "odbl",
+        "agpl-3.0",
+        "cc-by-sa-4.0",
+        "gemma",
+        "other",
+        "other",
+    ]
+
+
+def test_what_spdx_knows_is_what_the_schema_of_cyclonedx_knows():
+    schema = pytest.importorskip("cyclonedx.schema")
+    [path] = Path(schema.__file__).parent.rglob("spdx*.json")
+    known = set(json.loads(path.read_text("utf-8"))["enum"])
+    assert {name for name in NAMES.values() if name not in known} == WORDS

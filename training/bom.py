@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from configs.base import public_name
-from configs.licences import licence_kind
+from configs.licences import licence_kind, spdx_id
 
 if TYPE_CHECKING:
     from configs.job import Job
     from configs.records import Comparison, Corpus, Difference, Run, SourceLedger
     from training.footprint import Footprint
-
-WORDS = {"public-domain", "research-only", "academic-use-only", "loghub", "own", "other", "unknown", "none-stated"}
-WORDS |= {"proprietary", "US-government-work", "GFDL", "NASA-1.3", "DL-DE-BY-2.0"}
-"""Names of licences that are no identifiers of SPDX's list; they stand as names."""
 
 
 def bill_of_materials(job: Job, corpus: Corpus, run: Run, comparison: Comparison, drawn: Footprint) -> dict[str, Any]:
@@ -134,6 +130,6 @@ def _data(source: SourceLedger) -> dict[str, Any]:
 
 
 def _licence(name: str) -> dict[str, Any]:
-    """A licence by its identifier, where SPDX has one; the hub writes identifiers in lower case, so those stand as names."""
-    known = name not in WORDS and name != name.lower()
-    return {"license": {"id": name} if known else {"name": name}}
+    """A licence by its identifier, where SPDX has one, else by its name."""
+    known = spdx_id(name)
+    return {"license": {"id": known} if known else {"name": name}}

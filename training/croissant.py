@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.datasheet import datasheet, findings
 from configs.governance import strictest, years
+from configs.licences import PAGE, spdx_id
 
 if TYPE_CHECKING:
     from configs.job import Job
@@ -137,7 +138,7 @@ def _url(job: Job) -> str:
 
 def _licence(name: str) -> str:
     """The page of a licence with an identifier of SPDX, else its name."""
-    return f"https://spdx.org/licenses/{name}.html" if "-" in name and name[0].isupper() else name
+    return PAGE.format(known) if (known := spdx_id(name)) else name
 
 
 def _origin(name: str, origin: str) -> str:

@@ -9,8 +9,7 @@ import yaml
 
 from configs.base import base_folder
 from configs.datasheet import datasheet, findings
-from configs.errors import RecipeError
-from configs.licences import NAMES, licence_kind, licence_name
+from configs.licences import PAGE, spdx_id
 from configs.public import public_value
 from configs.store import HOUSE, write_atomic
 
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 
     from configs.job import Job
     from configs.records import Corpus
-
-SPDX = "https://spdx.org/licenses/{}.html"
-"""Where the texts of licences stand."""
-OWN_WORDS = {"public-domain", "US-government-work", "own", "research-only", "academic-use-only", "loghub"}
-"""Names of our table that are no identifiers of SPDX."""
-IDENTIFIERS = {name for name in NAMES.values() if name not in OWN_WORDS and licence_kind(name) != "unknown"}
 
 
 def base_licence(job: Job) -> str:
@@ -49,7 +42,7 @@ def add_terms(staging: Path, job: Job, corpus: Corpus) -> None:
     under, and the base's where its folder has one.
     """
     recipe, texts = job.recipe, {}
-    if known_name(recipe.publish.licence) == "Apache-2.0":
+    if spdx_id(recipe.publish.licence) == "Apache-2.0":
         shutil.copyfile(HOUSE / "LICENSE", staging / "LICENSE")
         texts["this release"] = "LICENSE"
     for path in sorted(base_folder(recipe.base, job.roots, weights=False).glob("LICENSE*")):
@@ -65,22 +58,13 @@ def add_terms(staging: Path, job: Job, corpus: Corpus) -> None:
     write_atomic(staging / "LICENCES.md", "\n".join(lines) + "\n")
 
 
-def known_name(licence: str) -> str:
-    """The licence's name in the table of `configs/licences.py`; as it is where it has none, like `llama3.1` of the hub."""
-    try:
-        return licence_name(licence)
-    except RecipeError:
-        return licence
-
-
 def where_text(licence: str) -> str:
     """Where the text of a licence stands, for those with an SPDX identifier.
 
     >>> where_text("cc-by-4.0"), where_text("research-only")
     ('https://spdx.org/licenses/CC-BY-4.0.html', 'ask its holder')
     """
-    name = known_name(licence)
-    return SPDX.format(name) if name in IDENTIFIERS else "ask its holder"
+    return PAGE.format(known) if (known := spdx_id(licence)) else "ask its holder"
 
 
 def add_data(staging: Path, corpus: Corpus) -> None:

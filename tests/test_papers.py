@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from configs.job import Job, roots_of
 from configs.load import load_recipe
-from configs.records import Comparison, Corpus, Run
+from configs.records import Comparison, Corpus, Run, Scorecard
 from configs.store import RunFolder
 from training.footprint import footprint
 from training.papers import BILL, CROISSANT, SUMMARY, write_papers
@@ -94,3 +96,18 @@ def test_two_hours_on_four_cards_of_700_watts_are_8_7_kilowatt_hours(records: An
 def test_no_paper_names_a_folder_of_this_machine(papers: Path, job: Job) -> None:
     for path in papers.iterdir():
         assert str(job.folder.root.parent) not in path.read_text("utf-8"), path.name
+
+
+def test_a_score_on_a_data_set_of_the_hub_is_told_in_the_hubs_own_form_too(
+    job: Job, records: Any, papers: Path, tmp_path: Path
+) -> None:
+    """The story's own tasks lie on disk; were its first one `medmcqa`, the hub would show it on that data set's board."""
+    assert not (papers / ".eval_results").exists()
+    root = shutil.copytree(job.folder.root, tmp_path / "story")
+    card = Scorecard.read(root / "scorecards" / "tuned" / "scorecard.json")
+    first = card.scores[0].model_copy(update={"task": "medmcqa", "value": 0.25, "metrics": {"acc": 0.25}})
+    card.model_copy(update={"scores": (first,)}).write(root / "scorecards" / "tuned" / "scorecard.json")
+    write_papers(tmp_path / "release", Job(job.recipe, job.roots, RunFolder(root)), *records)
+    [entry] = yaml.safe_load((tmp_path / "release" / ".eval_results" / "medmcqa.yaml").read_text("utf-8"))
+    assert entry["dataset"]["id"] == "openlifescienceai/medmcqa" and entry["value"] == 0.25
+    assert "95 % interval" in entry["notes"] and "n 24" in entry["notes"]

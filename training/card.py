@@ -9,19 +9,19 @@ import yaml
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
 from configs.hub import HUB, hub_path
+from configs.licences import hub_licence
 from configs.memorisation import told
+from configs.results import model_index
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
-from training.footprint import footprint
+from training.papers import tuned_results
+from training.told_training import training_told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from huggingface_hub import EvalResult
-
     from configs.job import Job
     from configs.records import Comparison, Corpus, Difference, Release, Run, SourceLedger
-    from configs.tuning import Train
 
 
 def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, release: Release) -> str:
@@ -31,6 +31,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
     languages = sorted({language for source in corpus.sources for language in source.language if language != "other"})
     on_hub = local_folder(job.recipe.base, job.roots) is None
     relation = "adapter" if run.weights == "adapter" else "finetune"
+    licence = hub_licence(job.recipe.publish.licence)
     data = ModelCardData(
         model_name=job.recipe.name,
         base_model=job.recipe.base.partition("@")[0] if on_hub else None,
@@ -38,19 +39,21 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
         library_name="peft" if run.weights == "adapter" else "transformers",
         pipeline_tag="text-generation",
         language=languages or None,
-        license=job.recipe.publish.licence,
+        license=licence,
+        license_name="see-licences" if licence == "other" else None,  # the hub asks for both where its list lacks it
+        license_link="LICENCES.md" if licence == "other" else None,
         datasets=_hub_datasets(job) or None,
         tags=["sectorlm", job.recipe.sector],
-        eval_results=_results(comparison),
+        eval_results=model_index(tuned_results(job)) or None,
     )
     pieces = [
         f"---\n{data.to_yaml()}\n---\n",
         _head(job, run),
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
-        "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),
+        _general(comparison),
         _ledger(corpus, job.folder.corpus),
-        _training(job, run),
+        *training_told(job, run),
         "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in release.checks.items()),
         *_gates(release),
         *_memorised(release),
@@ -65,22 +68,6 @@ def _hub_datasets(job: Job) -> list[str]:
     """Ids of the corpora that come from the hub."""
     paths = [path for it in job.recipe.corpora for path in ([it.path] if isinstance(it.path, str) else it.path)]
     return list(dict.fromkeys(hub_path(path).name for path in paths if path.startswith(HUB)))
-
-
-def _results(comparison: Comparison) -> list[EvalResult]:
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type=row.task,
-            dataset_name=row.task,
-            metric_type=row.metric,
-            metric_value=round(row.tuned, 4),
-            metric_name=f"{row.metric} (base {row.base:.4f}, n {row.n})",
-        )
-        for row in (*comparison.differences, *comparison.general)
-    ]
 
 
 def _head(job: Job, run: Run) -> str:
@@ -126,6 +113,15 @@ def _table(rows: tuple[Difference, ...]) -> str:
     return "\n".join(lines)
 
 
+def _general(comparison: Comparison) -> str:
+    """The general panel, and its verdict where the comparison has one."""
+    pieces = ["## General ability", "What the tuning cost.", _table(comparison.general)]
+    if comparison.panel is not None:
+        reasons = "; ".join(comparison.panel.reasons)
+        pieces.append(f"The general panel is {comparison.panel.verdict}{f': {reasons}' if reasons else ''}.")
+    return "\n\n".join(pieces)
+
+
 def _ledger(corpus: Corpus, folder: Path) -> str:
     lines = [
         "## Data\n",
@@ -155,46 +151,6 @@ def _reasons(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "0"
 
 
-def _training(job: Job, run: Run) -> str:
-    train = job.recipe.train
-    if weights := run.settings.get("merge.weights"):
-        return (
-            f"## Training\n\nThe weighted sum of {len(weights)} adapters that were trained at as many sites, each on its own "
-            f"data, which is not the data above: weights {', '.join(weights)}, {run.tokens:,} tokens in all. The records "
-            f"of the sites are named under Trace. {run.trainable_parameters:,} of {run.total_parameters:,} parameters."
-        )
-    lines = [
-        f"## Training\n\n{run.method}: {_shape(train) if run.method == 'lora' else ''}{run.trainable_parameters:,} of "
-        f"{run.total_parameters:,} parameters, {run.steps} steps, {run.tokens:,} tokens, {run.epochs:g} epochs, peak learning "
-        f"rate {train.learning_rate:g}, seed {job.recipe.seed}. {run.seconds_training:,.0f} s on {run.made.machine}. "
-        f"Loss {run.loss_first:.3f} -> {run.loss_last:.3f}. Steps not applied: {run.skipped_steps}.",
-        footprint(run, job.recipe.publish).sentence(),
-    ]
-    if train.phases:
-        lines.append(f"Phases, one after another: {', '.join(phase.objective for phase in train.phases)}.")
-    if train.start is not None:
-        lines.append("It went on from an earlier adapter, which is named under Trace.")
-    if train.max_general_loss_increase is not None:
-        early = ", where the run stopped early" if run.stopped_early else ""
-        lines.append(
-            f"Forgetting budget: the held-out loss of general text may rise by {100 * train.max_general_loss_increase:g} %; "
-            f"these are the weights of step {run.best_step}, the best within it{early}."
-        )
-    return " ".join(lines)
-
-
-def _shape(train: Train) -> str:
-    """Rank, alpha, and what differs from plain LoRA."""
-    kinds = {
-        "rslora": train.rslora,
-        "dora": train.dora,
-        "LoRA+": train.lora_plus != 1,
-        "4-bit base": train.quantise != "none",
-    }
-    more = [name for name, there in kinds.items() if there] + ([train.init] if train.init != "zero" else [])
-    return f"rank {train.rank}, alpha {train.alpha:g}, {''.join(f'{name}, ' for name in more)}"
-
-
 def _gates(release: Release) -> list[str]:
     """The gates of the recipe; those that were not met come first, each with the reason for which that was accepted."""
     if not release.gates and not release.accepted:
@@ -220,6 +176,8 @@ def _papers() -> str:
     return (
         "## Papers\n\n- `croissant.json`: the corpus, as Croissant metadata\n- `bom.cdx.json`: bill of materials, as CycloneDX\n"
         "- `training-content.md`: public summary of training content (EU AI Act, Article 53(1)(d))\n"
+        "- `DATA.md`, `LICENCES.md`: the ledger of the data, and whose terms hold for what\n"
+        "- `report.html`: the comparison with its figures; the items of the tasks are not in it, but for a few samples\n"
         "- `recipe.json`, `run.json`: what was asked for, and the record of the run"
     )
 
@@ -228,7 +186,7 @@ def _trace(run: Run, comparison: Comparison) -> str:
     lines = ["## Trace\n", f"- base weights: sha256 {run.base_digest}", f"- weights: sha256 {run.weights_digest}"]
     lines += [
         f"- {label}: sha256 {digest}"
-        for label, digest in (*run.inputs.items(), *comparison.inputs.items())
+        for label, digest in (run.inputs | comparison.inputs).items()
         if not label.startswith("base ")  # named above; its label may hold a path of this machine
     ]
     packages = ", ".join(f"{name} {version}" for name, version in run.made.packages.items())

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 from configs.base import PICKLES, load_tokenizer, read_config
 from configs.chat import ChatTokenizer
 from configs.errors import DataError, GateError, UnsafeArtefactError
+from configs.frame import without_items
 from configs.public import absolute_paths, public_path, public_value
 from configs.records import Comparison, Scorecard
 from configs.store import digest_file, write_atomic
@@ -58,7 +59,7 @@ def add_weights(staging: Path, job: Job, run: Run) -> None:
     for name in run.files:
         folder, _, inner = name.partition("/")
         if folder == run.weights:
-            shutil.copy2(job.folder.run / name, staging / inner)
+            shutil.copyfile(job.folder.run / name, staging / inner)  # not its mode: adapters are written for one user
 
 
 def add_tokenizer(job: Job, places: list[Path]) -> str:
@@ -96,7 +97,11 @@ def stop_tokens(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
 
 
 def add_records(staging: Path, job: Job, corpus: Corpus, run: Run, comparison: Comparison) -> None:
-    """The records that lead from the release back to the documents, as they may be told, and the recipe."""
+    """The records that lead from the release back to the documents, as they may be told, and the recipe.
+
+    The report goes without the items of its tasks: most benchmarks may not be handed on, and a test set that is published
+    beside a model ends in the next one's training data.
+    """
     records = staging / "records"
     corpus.public().write(records / "corpus.json")
     comparison.public().write(records / "comparison.json")
@@ -106,7 +111,7 @@ def add_records(staging: Path, job: Job, corpus: Corpus, run: Run, comparison: C
             card.public().write(records / model / "scorecard.json")
     run.public().write(staging / "run.json")  # with it, a release can be merged with those of other sites
     write_atomic(staging / "recipe.json", public_recipe(job) + "\n")
-    report = (job.folder.report / "report.html").read_text("utf-8")
+    report = without_items((job.folder.report / "report.html").read_text("utf-8"))
     for path in absolute_paths(job.recipe.model_dump(mode="json")):  # which the report may show
         report = report.replace(path, public_path(path))
     write_atomic(staging / "report.html", report)

@@ -115,7 +115,7 @@ def _download(base: str) -> Path:
     )
 
     name, _, revision = base.partition("@")
-    patterns = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+    patterns = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*"]
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except HFValidationError as error:

@@ -94,9 +94,9 @@ class Record(Part):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key = "".join(f"{part}: " for part in [".".join(str(part) for part in first["loc"])] if part)
             raise DataError(
-                f"not a {cls.__name__.lower()} record: {key}: {first['msg']}",
+                f"not a {cls.__name__.lower()} record: {key}{first['msg']}",
                 where=str(path),
                 hint=BY_HAND,
             ) from error
@@ -158,7 +158,16 @@ def _version(package: str) -> str:
 
 def flat(part: Part, prefix: str) -> dict[str, Any]:
     """A recipe or a part of it as dotted keys: {"train.rank": 16, ...}; members of lists by their name or position."""
-    leaves: dict[str, Any] = {}
+    return leaves(part.model_dump(mode="json"), prefix)
+
+
+def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The same of what was read from JSON.
+
+    >>> leaves({"seed": 17, "corpora": [{"name": "news", "share": 0.5}]})
+    {'seed': 17, 'corpora[news].name': 'news', 'corpora[news].share': 0.5}
+    """
+    found: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:
         if isinstance(value, dict) and value:
@@ -168,10 +177,10 @@ def flat(part: Part, prefix: str) -> dict[str, Any]:
             for position, inner in enumerate(value):
                 walk(inner, f"{key}[{inner.get('name', position)}]")
         else:
-            leaves[key] = value
+            found[key] = value
 
-    walk(part.model_dump(mode="json"), prefix)
-    return leaves
+    walk(tree, prefix)
+    return found
 
 
 def changes(record: Record, settings: dict[str, Any], inputs: dict[str, str]) -> list[str]:

@@ -36,7 +36,7 @@ class Gates(Part):
     max_invalid: float | None = Field(default=None, ge=0, le=1)
     """Largest allowed part of a task's items that the tuned model answered in no readable form."""
     licences: bool = False
-    """Licence, grade and purpose of every source, and the base's licence where it is known, must allow the stated use;
+    """Licence, grade and purpose of every source, and the base's licence, which must be known, must allow the stated use;
     and the release's own licence must not allow more than theirs."""
     grades: tuple[Grade, ...] | None = None
     """Data grades (GB/T 43697-2024) that sources of a release may have."""

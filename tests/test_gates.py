@@ -31,6 +31,7 @@ def evidence(finished):
             candidates=255,
             canaries=canaries,
         ),
+        base_licence="apache-2.0",
     )
 
 
@@ -130,7 +131,7 @@ def test_what_is_within_its_limits_passes_and_says_its_figures(evidence):
     verdict = check_gates(asking(good, **gates))
     assert verdict.met.keys() == gates.keys() and not verdict.accepted
     assert "finance_topics 0 of 200 items (3 before documents were taken out)" in verdict.met["max_contamination"]
-    assert verdict.met["licences"] == "all sources allow research use; base: not known; release: apache-2.0"
+    assert verdict.met["licences"] == "all sources allow research use; base: apache-2.0; release: apache-2.0"
     assert check_gates(asking(good)).met == {}
 
 
@@ -164,6 +165,11 @@ def test_a_gate_whose_figure_was_never_measured_refuses_too(evidence, gate, sett
         evidence = evidence._replace(memorised=None) if fields is None else changed(evidence, name, **fields)
     with pytest.raises(GateError, match=said):
         check_gates(asking(evidence, **{gate: setting}))
+
+
+def test_a_base_whose_licence_nobody_knows_does_not_pass_the_gate(evidence):
+    with pytest.raises(GateError, match=r"the base's licence is not known: say it in publish\.base_licence"):
+        check_gates(asking(evidence, licences=True)._replace(base_licence=""))
 
 
 def test_commercial_use_needs_a_base_and_sources_that_allow_it(evidence):

@@ -85,6 +85,24 @@ def test_weights_and_records_of_another_run_are_found_although_every_hash_fits(r
         verify(other)
 
 
+def test_a_recipe_that_asks_for_something_else_than_was_done_is_found_although_every_hash_fits(release):
+    """The run's record says seed 17; a recipe of seed 18 would not make this release."""
+    recipe = json.loads((release / "recipe.json").read_text("utf-8"))
+    (release / "recipe.json").write_text(json.dumps(recipe | {"seed": 18}))
+    vouched(release)
+    with pytest.raises(DataError, match=r"seed: 17 by the record of the run, 18 in the recipe"):
+        verify(release)
+
+
+def test_a_recipe_whose_name_leads_elsewhere_writes_nothing_there(release, tmp_path):
+    recipe = json.loads((release / "recipe.json").read_text("utf-8"))
+    (release / "recipe.json").write_text(json.dumps(recipe | {"name": "../escaped"}))
+    vouched(release)
+    with pytest.raises(DataError, match=r"name, '\.\./escaped', is not one of a file"):
+        reproduce(release, [], tmp_path / "again")
+    assert not (tmp_path / "escaped.json").exists()
+
+
 def test_show_trace_follows_the_records_of_a_release_that_stands_alone(release):
     tree = sectorlm("show", release, "--trace").out
     assert "Corpus" in tree and "assets/samples/finance/topics_train.jsonl" in tree
@@ -96,6 +114,7 @@ def test_a_release_that_needs_what_is_not_here_is_not_reproduced_and_all_of_it_i
     recipe["prepare"]["exclude"] = ["sha256:" + "0" * 64]
     (release / "recipe.json").write_text(json.dumps(recipe))
     corpus = json.loads((release / "records" / "corpus.json").read_text("utf-8"))
+    corpus["settings"]["prepare.exclude"] = recipe["prepare"]["exclude"]
     corpus["inputs"]["corpus file mine.jsonl"] = "0" * 64
     (release / "records" / "corpus.json").write_text(json.dumps(corpus))
     assert sources(release, [tmp_path])["mine.jsonl"] == ("not here", "")

@@ -172,11 +172,13 @@ def _licences(evidence: Evidence) -> Finding:
     if kind not in (*CLOSED, "unknown"):
         found += [f"the release is under {given}, which allows more than {it.licence} of {it.name}" for it in closed]
     base = _kind(evidence.base_licence)
+    if not evidence.base_licence:
+        found.append("the base's licence is not known: say it in publish.base_licence")
     if recipe.use == "commercial" and base in CLOSED:
         found.append(f"the base is under {evidence.base_licence} ({base}), and the recipe says `use: commercial`")
-    known = evidence.base_licence or "not known"
     return Finding(
-        not found, "; ".join(found) or f"all sources allow {recipe.use} use; base: {known}; release: {given}"
+        not found,
+        "; ".join(found) or f"all sources allow {recipe.use} use; base: {evidence.base_licence}; release: {given}",
     )
 
 

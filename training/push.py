@@ -33,8 +33,11 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 WAITS = (1.0, 4.0, 15.0)
 """Seconds before a request that the hub was too busy for is tried again; what the hub asks for counts up to the last."""
 BUSY = (429, 500, 502, 503, 504)
-SECRET = re.compile(rb"\bhf_[A-Za-z0-9]{20,}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----")
-"""Tokens of the hub, and private keys (RFC 7468)."""
+SECRET = re.compile(
+    rb"\b(?:hf_[A-Za-z0-9]{20,}|gh[opsur]_[A-Za-z0-9]{36,}|github_pat_\w{40,}|AKIA[A-Z0-9]{16}|sk-[\w-]{32,})\b"
+    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+"""Tokens of the hub, of GitHub, of AWS and of model services, and private keys (RFC 7468)."""
 RECORD = "release.json"
 SIGNATURE = "model.sig"
 

@@ -90,11 +90,11 @@ def reproduce(folder: Path, data: Sequence[Path], runs: Path) -> Reproduced:
     verify(folder)
     roots = (*(place.resolve() for place in data), Path.cwd(), HOUSE)
     tree = json.loads((folder / "recipe.json").read_bytes()) | {"data": [str(root) for root in roots[:-1]]}
-    recipe = runs / f"{tree['name']}.json"
+    recipe = runs / f"{_named(folder, tree)}.json"
     _refuse_missing(folder, tree, roots)
     write_atomic(recipe, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
     job = open_job(recipe, [], runs)
-    _refuse_other_inputs(folder, job)
+    _tell_changed_tasks(folder, job)
     with working(job, "prepare", recipe, []):
         for stage in list(STAGES)[:-1]:
             stage_of(stage)(job)
@@ -146,6 +146,18 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 # ---------------------------------------------------------------- what must be here
 
 
+def _named(folder: Path, tree: dict[str, Any]) -> str:
+    """The recipe's name, which becomes that of a file: a release is a stranger's until it was looked at.
+
+    Raises:
+        DataError: it leads out of the folder.
+    """
+    name = str(tree["name"])
+    if Path(name).name != name or name.startswith("."):
+        raise DataError(f"the recipe's name, {name!r}, is not one of a file", where=str(folder / "recipe.json"))
+    return name
+
+
 def _refuse_missing(folder: Path, tree: dict[str, Any], roots: Sequence[Path]) -> None:
     """Raises: DataError: with everything that is missing."""
     run = Run.read(folder / "run.json")
@@ -175,12 +187,8 @@ def _paths(source: dict[str, Any]) -> list[str]:
     return [source["path"]] if isinstance(source["path"], str) else list(source["path"])
 
 
-def _refuse_other_inputs(folder: Path, job: Job) -> None:
-    """The tasks are part of SectorLM or lie beside the recipe: they must say what they said.
-
-    Raises:
-        DataError: one does not.
-    """
+def _tell_changed_tasks(folder: Path, job: Job) -> None:
+    """Say which tasks are not what they were: they are part of SectorLM, or lie beside the recipe."""
     corpus = Corpus.read(folder / CHAIN["corpus"][0])
     changed = []
     for name in (*job.recipe.evaluate.tasks, *job.recipe.evaluate.general):

@@ -88,7 +88,11 @@ def check_signature(folder: Path, key: Path) -> str:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except Exception as error:
-        raise RecipeError(f"the public key cannot be used ({_told(error)})", where=str(key)) from error
+        raise RecipeError(
+            f"the public key cannot be used ({_told(error)})",
+            where=str(key),
+            hint="Of a private key: `openssl ec -in FILE -pubout -out FILE.pub`.",
+        ) from error
     try:
         with _silent():
             config.set_hashing_config(_hashing()).verify(folder, folder / SIGNATURE)

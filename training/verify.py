@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.base import PICKLES
 from configs.errors import DataError, SectorLMError, UnsafeArtefactError
 from configs.job import find_files
+from configs.record import leaves
 from configs.records import Comparison, Corpus, Record, Release, Run, Scorecard
 from configs.store import HOUSE, digest_file
 from training.signing import CACHES, SIGNATURE, check_signature
@@ -61,8 +62,9 @@ def verify(folder: Path, key: Path | None = None, roots: Sequence[Path] = (HOUSE
         checks.append(Check("signature", f"there is one, not checked: give the public key with --key ({SIGNATURE})"))
     else:
         checks.append(Check("signature", "none: the hashes show damage, not who made the release"))
-    checks += _chain(folder, release)
-    checks += [_sources(folder, roots), _recipe(folder)]
+    records = _records(folder, release)
+    checks += _chain(folder, release, records)
+    checks += [_sources(folder, roots), _recipe(folder, records)]
     if release.accepted:
         checks.append(Check("gates", f"accepted although not met: {', '.join(release.accepted)}"))
     return checks
@@ -109,16 +111,18 @@ def _sums(folder: Path, release: Release) -> list[str]:
     return [] if listed == expected else [f"{SUMS} and release.json say different things"]
 
 
-def _chain(folder: Path, release: Release) -> list[Check]:
+def _records(folder: Path, release: Release) -> dict[str, Record]:
+    """The records that are there, by what others call them."""
+    there = {name: kind.read(folder / place) for name, (place, kind) in CHAIN.items() if (folder / place).is_file()}
+    return {"release": release, **there}
+
+
+def _chain(folder: Path, release: Release, records: dict[str, Record]) -> list[Check]:
     """From the release to the corpus: each record is the one that a later one names by its content.
 
     Raises:
         DataError: one is not.
     """
-    records: dict[str, Record] = {"release": release}
-    for name, (place, kind) in CHAIN.items():
-        if (folder / place).is_file():
-            records[name] = kind.read(folder / place)
     digests = {name: record.content() for name, record in records.items()}
     found = []
     for name, record in records.items():
@@ -195,13 +199,29 @@ def _sources(folder: Path, roots: Sequence[Path]) -> Check:
     return Check("source files", f"{len(found)}, each named with its sha256; on this machine: {told or 'none'}")
 
 
-def _recipe(folder: Path) -> Check:
-    """Raises: DataError: the recipe in the release cannot be read."""
+def _recipe(folder: Path, records: dict[str, Record]) -> Check:
+    """That the recipe in the release asks for what the records say was done.
+
+    Raises:
+        DataError: it cannot be read, or it says something else.
+    """
     path = folder / "recipe.json"
     try:
         tree: dict[str, Any] = json.loads(path.read_bytes())
-        return Check(
-            "recipe", f"{tree['name']}: {len(tree['corpora'])} sources, base {tree['base']}, seed {tree['seed']}"
-        )
+        said = f"{tree['name']}: {len(tree['corpora'])} sources, base {tree['base']}, seed {tree['seed']}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError("there is no recipe in this release", where=str(path)) from error
+    asked = leaves(tree)
+    other = [
+        f"{key}: {value!r} by the record of the {name}, {asked[key]!r} in the recipe"
+        for name, record in records.items()
+        for key, value in record.settings.items()
+        if key in asked and asked[key] != value
+    ]
+    if other:
+        raise DataError(
+            "the recipe is not the one that this release was made by:\n    " + "\n    ".join(other),
+            where=str(path),
+            hint="Fetch the release again from where it was published.",
+        )
+    return Check("recipe", said)

@@ -74,6 +74,8 @@ class Publish(Part):
     """Largest mean Kullback-Leibler divergence, in nats per token, of merged from base + adapter on held-out rows."""
     min_merge_top1: float = Field(default=0.95, ge=0, le=1)
     """Least part of held-out positions at which merged and base + adapter rank the same token first."""
+    min_ended: float = Field(default=0.0, ge=0, le=1)
+    """Least part of tried questions of the corpus whose answers must end by themselves; at 0 it is told, not judged."""
     gguf: Literal["no", "f32", "f16", "bf16"] = "no"
     """Also convert the merged weights for llama.cpp and Ollama, in this number format; needs `pip install -e '.[gguf]'`."""
     push_to: str | None = None

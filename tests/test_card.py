@@ -49,6 +49,10 @@ def test_the_card_has_the_curve_the_recipe_and_the_verdict_on_general_ability(jo
     assert f"| {last.step} | {last.tokens:,} | " in curve and f" | {last.losses['sector']:.3f} |" in curve
     recipe = yaml.safe_load(text.partition("### Recipe\n\n```yaml\n")[2].partition("```")[0])
     assert recipe["name"] == "story" and recipe["base"] == "tiny-base0" and "seed" not in recipe
+    assert (
+        '"{{ text }}\\nTopic:"' in text
+        and "Plain baselines on the same items: finance_topics (acc): majority 0." in text
+    )
     assert "The general panel is " in text and text.count("- corpus: sha256") == 1
 
 

@@ -20,6 +20,7 @@ from configs.records import Corpus, Release, Run
 from configs.releasing import Wishes
 from configs.store import HOUSE, RunFolder
 from configs.taint import mark_tainted
+from configs.worth import Arm, Valuation
 from data_prep.privacy import find
 from tests.recipes import sectorlm
 from training.attention import register
@@ -90,6 +91,34 @@ def test_the_checks_of_a_release_say_what_was_found(job):
     )
     assert checks["vLLM"].endswith("--enable-lora --max-lora-rank 16 --lora-modules story=RELEASE")
     assert "of which storage costs" in checks["merged against base + adapter"]
+
+
+def test_a_model_that_does_not_stop_is_refused_where_the_recipe_wants_that(job):
+    asked = job.recipe.model_copy(update={"publish": job.recipe.publish.model_copy(update={"min_ended": 1.0})})
+    with pytest.raises(
+        GateError, match=r"the stop token is not produced: \d of 8 answers .* \(publish\.min_ended: 1\)"
+    ):
+        publish(Job(asked, job.roots, job.folder))
+    assert Release.read(job.folder.release / "release.json").settings["publish.min_ended"] == 0
+
+
+def valued(job: Job) -> None:
+    """Set a valuation of its corpus beside the run, of no task."""
+    corpus, arms = Corpus.read(job.folder.corpus / "corpus.json"), (Arm(name="x", seed=1, steps=1, tokens=9, passes=1),)
+    about = {"name": "story", "made": corpus.made, "sector": "finance", "base": "x", "corpus": corpus.content()}
+    nothing = {"settings": {}, "inputs": {}, "files": {}, "effects": (), "general": ()}
+    found = Valuation(**about, **nothing, arms_with=arms, arms_without=arms)
+    found.write(job.folder.root / "worth" / "worth.json")
+
+
+def test_what_a_corpus_was_found_to_be_worth_later_makes_the_card_anew(job):
+    """A release of before has no such input, and stays where nothing was measured."""
+    before = publish(job)
+    assert "worth" not in before.inputs
+    valued(job)
+    after = publish(job)
+    assert "worth" in after.inputs and "**Worth.**" in (job.folder.release / "README.md").read_text("utf-8")
+    assert publish(job).made == after.made
 
 
 def test_sha256sum_finds_every_file_of_the_release_as_it_is_listed(job):

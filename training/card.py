@@ -11,6 +11,7 @@ from configs.datasheet import datasheet, findings
 from configs.hub import HUB, hub_path
 from configs.licences import hub_licence
 from configs.memorisation import told
+from configs.records import Scorecard
 from configs.results import model_index
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
@@ -31,6 +32,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
     languages = sorted({language for source in corpus.sources for language in source.language if language != "other"})
     on_hub = local_folder(job.recipe.base, job.roots) is None
     relation = "adapter" if run.weights == "adapter" else "finetune"
+    tuned = Scorecard.read_if_there(job.folder.scorecards / "tuned" / "scorecard.json")
     licence = hub_licence(job.recipe.publish.licence)
     data = ModelCardData(
         model_name=job.recipe.name,
@@ -51,6 +53,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
         _head(job, run),
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
+        *_baselines(tuned),
         _general(comparison),
         _ledger(corpus, job.folder.corpus),
         *training_told(job, run),
@@ -111,6 +114,16 @@ def _table(rows: tuple[Difference, ...]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _baselines(tuned: Scorecard | None) -> list[str]:
+    """What needs no language model, on the same items: a tuned model below it is a poor choice for the task."""
+    told = [
+        f"{score.task} ({score.metric}): {', '.join(f'{name} {value:.3f}' for name, value in score.baselines.items())}"
+        for score in (tuned.scores if tuned else ())
+        if score.baselines
+    ]
+    return [f"Plain baselines on the same items: {'; '.join(told)}."] if told else []
 
 
 def _general(comparison: Comparison) -> str:

@@ -118,10 +118,7 @@ def try_release(staging: Path, job: Job, corpus: Corpus, run: Run) -> dict[str, 
         )
     found = _fresh(staging, job, run, asked)
     if asked.prompts:
-        checks["stop token"] = (
-            f"{found['ends']} of {len(asked.prompts)} answers to questions of the corpus ended by themselves within "
-            f"{asked.limit} tokens"
-        )
+        checks["stop token"] = _ended(job, found["ends"], asked)
     else:
         checks["stop token"] = "not tried: the corpus holds no questions"
     expected = conversation_ids(load_tokenizer(staging))
@@ -130,6 +127,23 @@ def try_release(staging: Path, job: Job, corpus: Corpus, run: Run) -> dict[str, 
             "; but `apply_chat_template` tokenises turns and template together, and gives other tokens where they meet"
         )
     return checks | {"fresh process": found["loaded"]}
+
+
+def _ended(job: Job, ends: int, asked: Questions) -> str:
+    """How many answers ended by themselves.
+
+    Raises:
+        GateError: fewer than the recipe wants.
+    """
+    count, least = len(asked.prompts), job.recipe.publish.min_ended
+    told = f"{ends} of {count} answers to questions of the corpus ended by themselves within {asked.limit} tokens"
+    if ends < least * count:
+        raise GateError(
+            f"the stop token is not produced: {told} (publish.min_ended: {least:g})",
+            where=str(job.folder.release),
+            hint="Train longer, or look at the answers in the report: the model goes on where it should stop.",
+        )
+    return told
 
 
 def conversation_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -13,6 +13,7 @@ from configs.records import Comparison, Corpus, Release, Run, Scorecard, flat, m
 from configs.releasing import NO_WISHES, Spot, Wishes
 from configs.store import crash_point, files_of, staged, verify_files, write_atomic
 from configs.taint import taint_of, taint_told
+from configs.worth import valuation_beside
 from training.card import model_card
 from training.gates import Evidence, Verdict, accepted_reasons, check_gates, needs_audit
 from training.gguf_file import add_gguf, check_gguf
@@ -104,6 +105,9 @@ def _made_from(job: Job, reasons: dict[str, str]) -> tuple[dict[str, Any], dict[
     settings.pop("publish.push_to")
     found = _sources(job)
     inputs = {name: getattr(found, name).content() for name in ("corpus", "run", "comparison")}
+    worth, _ = valuation_beside(found.corpus, job.folder.corpus)
+    if worth is not None:  # it stands on the card
+        inputs["worth"] = worth.content()
     return settings | {f"accept.{gate}": reason for gate, reason in reasons.items()}, inputs
 
 

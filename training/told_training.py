@@ -20,6 +20,17 @@ ROWS = 12
 """Looks at held-out text that the card shows; of more, about equally many steps apart."""
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes a text of several lines as recipes do, in quotes with its line ends as `\\n`."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+
+
+_Plain.add_representer(str, _text)
+
+
 def training_told(job: Job, run: Run) -> list[str]:
     """The sections of the card about training: in a sentence, as a curve, and the recipe that asked for it."""
     return [_training(job, run), *_curve(job, run), _recipe(job)]
@@ -89,5 +100,5 @@ def _curve(job: Job, run: Run) -> list[str]:
 def _recipe(job: Job) -> str:
     """What the recipe states, without what it leaves to the defaults; `recipe.json` has those too."""
     stated = public_value(job.recipe.model_dump(mode="json", exclude_unset=True))
-    text = yaml.safe_dump(stated, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(stated, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return f"### Recipe\n\n```yaml\n{text}```"

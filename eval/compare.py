@@ -18,6 +18,7 @@ from eval.paired import Paired, foreseen_of
 from eval.panel import MARGIN_TEXT, Margins, panel, pooled
 from eval.report import gather, html, markdown
 from eval.stats import detectable, flipped, holm
+from eval.wording import wording
 from eval.words import LIKELIHOOD
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def compare(job: Job) -> Comparison:
     inputs = {label: record.content() for label, record in records.items() if record is not None}
     margins = margins_of(job.recipe.gates)
     settings: dict[str, Any] = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
-    settings |= {"gates.margin": margins.points, "gates.margin_text": margins.text}
+    settings |= {"gates.margin": margins.points, "gates.margin_text": margins.text, "lang": job.recipe.lang}
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = stale(old, folder.report, settings, inputs) if old is not None else []
     if old is not None and not reasons:
@@ -62,8 +63,8 @@ def compare(job: Job) -> Comparison:
     )
     with staged(folder.report) as staging:
         report = gather(comparison, folder)
-        (staging / "report.md").write_text(markdown(report), "utf-8")
-        (staging / "report.html").write_text(html(report), "utf-8")
+        (staging / "report.md").write_text(markdown(report, wording(job.recipe.lang)), "utf-8")
+        (staging / "report.html").write_text(html(report, job.recipe.lang), "utf-8")
         files = {name: digest_file(staging / name) for name in ("report.html", "report.md")}
         comparison = comparison.model_copy(update={"files": files, "made": made_by("eval", started)})
         crash_point("compare.before_record")

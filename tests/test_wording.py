@@ -99,7 +99,7 @@ def test_a_chinese_page_says_what_the_english_one_says_and_is_marked_as_chinese(
     page = html(report(), "zh")
     assert '<html lang="zh-Hans">' in page
     assert "在 2 项金融服务任务上，微调后的模型有 1 项更好、有 1 项无法区分" in page
-    for chinese in ("金融服务任务", "通用能力", "科目", "数据污染", "校准", "噪声下限", "逐题阅读", "题目最长的在前"):
+    for chinese in ("金融服务任务", "通用能力", "科目", "数据污染", "校准", "本底噪声", "逐题阅读", "题目最长的在前"):
         assert chinese in page
     left = re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
     for english in ("Difference", "Items", "better", "worse", "interval", "points", "Search", "tuned", "undecided"):
@@ -128,10 +128,10 @@ def test_the_reasons_of_a_real_panel_are_known_in_every_form(tmp_path):
     assert found.panel is not None and len(found.panel.reasons) == 4  # the last one: taken together
     told = [sentences.reason(text, wording("zh")) for text in found.panel.reasons]
     assert [re.sub("[^a-z一-龥]", "", text) for text in told] == [
-        "g未定最坏可接受若无损失约需个独立题目才能判定",
-        "h不劣最坏可接受",
-        "f未定独立题目只有个太少",
-        "项准确率任务合并不劣最坏",
+        "g无法判定最坏可接受若毫无损失约需道独立题目才能判定",
+        "h不劣于基座最坏可接受",
+        "f无法判定独立题目只有道太少",
+        "项准确率任务合并不劣于基座最坏",
     ]
 
 

@@ -95,14 +95,14 @@ def _untouched(rows: Sequence[Difference], tell: Wording) -> list[str]:
     unknown = [row.task for row in rows if row.clean_n is None]
     told = []
     if clean:
-        told.append(tell("No training document touches an item of: {tasks}.", tasks=_listed(clean)))
+        told.append(tell("No training document touches an item of: {tasks}.", tasks=_listed(clean, tell)))
     if unknown:
-        told.append(tell("Not compared with the corpus: {tasks}.", tasks=_listed(unknown)))
+        told.append(tell("Not compared with the corpus: {tasks}.", tasks=_listed(unknown, tell)))
     return told
 
 
-def _listed(tasks: Sequence[str]) -> str:
-    return ", ".join(task.replace("_", " ") for task in tasks)
+def _listed(tasks: Sequence[str], tell: Wording) -> str:
+    return tell(", ").join(task.replace("_", " ") for task in tasks)
 
 
 def _calibrated(report: Report, tell: Wording) -> list[dict[str, Any]]:

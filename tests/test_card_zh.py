@@ -9,7 +9,7 @@ import pytest
 
 from configs.job import Job, roots_of
 from configs.load import load_recipe
-from configs.records import Comparison, Corpus, Run
+from configs.records import Accepted, Comparison, Corpus, Run
 from configs.sector import load_sector
 from configs.store import RunFolder
 from eval.compare import compare
@@ -25,9 +25,9 @@ def job(finished, tmp_path) -> Job:
     return Job(recipe, roots_of(recipe, finished / "story.yaml"), RunFolder(tmp_path / "runs" / "story"))
 
 
-def section(job: Job) -> str:
+def section(job: Job, **accepted: Accepted) -> str:
     read = (Corpus.read(job.folder.corpus / "corpus.json"), Run.read(job.folder.run / "run.json"))
-    return "".join(chinese_section(job, *read, Comparison.read(job.folder.report / "comparison.json")))
+    return "".join(chinese_section(job, *read, Comparison.read(job.folder.report / "comparison.json"), accepted))
 
 
 def test_another_language_makes_the_report_again_in_that_language(job, capsys):
@@ -50,6 +50,12 @@ def test_the_section_has_the_comparison_the_data_and_the_safety_note(job):
     assert load_sector("finance").safety.zh in told
 
 
+def test_a_gate_that_was_not_met_is_named_with_the_reason_it_was_accepted_for(job):
+    assert "门槛" not in section(job)
+    told = section(job, max_invalid=Accepted(found="4.0 % of moods", reason="见第 12 号问题"))
+    assert "发布门槛没有达到" in told and "- **max_invalid**：4.0 % of moods。放行理由：见第 12 号问题" in told
+
+
 def test_no_english_sentence_is_left_in_the_section(job):
     """What stays in English is a name: of a task, a metric, a source, a licence, a standard, a key of the recipe."""
     words = set(re.findall("[A-Za-z][A-Za-z_]+", re.sub("`[^`]+`|GB/T|CC0", "", section(job))))
@@ -64,6 +70,7 @@ def test_the_card_in_english_has_no_chinese_section(job):
     assert section(english) == ""
 
 
+@pytest.mark.slow
 def test_a_release_made_before_is_made_again_with_the_section(job):
     compare(job)
     publish(job)

@@ -47,7 +47,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
     pieces = [
         f"---\n{data.to_yaml()}\n---\n",
         _head(job, run),
-        *chinese_section(job, corpus, run, comparison),
+        *chinese_section(job, corpus, run, comparison, release.accepted),
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
         "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),

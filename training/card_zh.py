@@ -13,8 +13,10 @@ from configs.sector import load_sector
 from configs.wording import wording
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from configs.job import Job
-    from configs.records import Comparison, Corpus, Difference, Run, SourceLedger
+    from configs.records import Accepted, Comparison, Corpus, Difference, Run, SourceLedger
     from configs.wording import Wording
 
 KIND = {
@@ -25,8 +27,13 @@ KIND = {
 VERDICTS = {"better": "更好", "worse": "更差", "not distinguishable": "无法区分"}
 
 
-def chinese_section(job: Job, corpus: Corpus, run: Run, comparison: Comparison) -> list[str]:
-    """The section, where the recipe asks for Chinese; the card says the same and more in English."""
+def chinese_section(
+    job: Job, corpus: Corpus, run: Run, comparison: Comparison, accepted: Mapping[str, Accepted]
+) -> list[str]:
+    """The section, where the recipe asks for Chinese; the card says the same and more in English.
+
+    `accepted` are the gates that were not met, with the reason for which the release was made all the same.
+    """
     if job.recipe.lang != "zh":
         return []
     tell, pack = wording("zh"), load_sector(job.recipe.sector)
@@ -36,6 +43,7 @@ def chinese_section(job: Job, corpus: Corpus, run: Run, comparison: Comparison) 
         f"{kind}，用 SectorLM 在下列语料上训练，面向**{pack.zh}**行业。声明的用途：{tell.term('uses', job.recipe.use)}。",
         "微调后的模型与基座回答同一批题目，逐题比较：",
         _table((*comparison.differences, *comparison.general)),
+        *_accepted(accepted),
         "数据：",
         _data(corpus, tell),
         f"使用限制：{pack.safety.zh}",
@@ -51,6 +59,14 @@ def _table(rows: tuple[Difference, ...]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _accepted(accepted: Mapping[str, Accepted]) -> list[str]:
+    """The gates that were not met; what a gate found and why that was accepted are quoted as they were written."""
+    if not accepted:
+        return []
+    lines = [f"- **{gate}**：{it.found}。放行理由：{it.reason}" for gate, it in accepted.items()]
+    return ["\n".join(["以下发布门槛没有达到，发布者说明理由后放行：", "", *lines])]
 
 
 def _data(corpus: Corpus, tell: Wording) -> str:

@@ -77,15 +77,15 @@ def prompts(
         passages = encode.plain([item.text for item in items])
         found = [(windows(ids, encode.start, room), False) for ids in passages]
     elif chat and any(item.text for item in items):  # two sentences side by side are no conversation
-        found = [_fit(turn, room - spare) for turn in encode.turns(asked, choices)]
+        found = [fitted(turn, room - spare) for turn in encode.turns(asked, choices)]
     elif generates:
         contexts = [encode.front + ids or [encode.start] for ids in encode.begun(asked)]
-        found = [_fit(Branch(ids, []), room - spare) for ids in contexts]
+        found = [fitted(Branch(ids, []), room - spare) for ids in contexts]
     else:
         answers = [[task.target_delimiter + choice for choice in several] for several in choices]
-        found = [_fit(pair, room) for pair in encode.pairs(asked, answers)]
+        found = [fitted(pair, room) for pair in encode.pairs(asked, answers)]
     return [
-        Prompt(item, branches, truncated, _digest(item, branches))
+        Prompt(item, branches, truncated, prompt_digest(item, branches))
         for item, (branches, truncated) in zip(items, found, strict=True)
     ]
 
@@ -171,7 +171,7 @@ class Encoder:
         return [distinct[text, cut > 0] for text, cut in zip(texts, cuts, strict=True)]
 
 
-def _digest(item: Item, branches: list[Branch]) -> str:
+def prompt_digest(item: Item, branches: list[Branch]) -> str:
     """sha256 of an item and its token ids, each run of ids with its length."""
     runs = [run for branch in branches for run in ([len(branch.followers)], branch.context, *branch.followers)]
     return digest_bytes(b"".join([item.digest.encode(), *(array("q", [len(run), *run]).tobytes() for run in runs)]))
@@ -183,7 +183,7 @@ def _common(rows: list[list[int]]) -> list[int]:
     return rows[0][: min(map(len, rows)) if width is None else width]
 
 
-def _fit(branch: Branch, room: int) -> tuple[list[Branch], bool]:
+def fitted(branch: Branch, room: int) -> tuple[list[Branch], bool]:
     """The branch within `room` tokens, the last one of which need not be read, and whether its context was cut."""
     longest = max((len(follower) for follower in branch.followers), default=1)
     left = room + 1 - longest

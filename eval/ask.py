@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.items import read_items
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 TWICE = 64
 """Items of a task that are asked a second time, at most."""
 TWICE_PART = 32
-"""One item in so many is asked a second time ..."""
+"""Of the tokens of a task so many once more go into it: a few percent of the cost ..."""
 TWICE_LEAST = 4
-"""... but so many at least, where there are."""
+"""... but so many items at least, where there are."""
 
 
 class Batch(NamedTuple):
@@ -45,6 +46,8 @@ class Batch(NamedTuple):
     """Those of all prompts, in order."""
     shared: int
     """First tokens that all of them share, and may be kept."""
+    cost: int
+    """Tokens that it holds of its own, a passage counted once."""
 
     @property
     def longest(self) -> int:
@@ -75,6 +78,10 @@ class Asked:
         if self.made_for == wish:
             return
         found = prompts(self.task, self.items, self.before, tokenizer, room, chat=chat)
+        if cut := sum(prompt.truncated for prompt in found):
+            say(
+                f"  {self.task.task}: {cut} prompts lose their beginning to fit {room} tokens, and are read by themselves"
+            )
         self.batches = batches_of(self.task, found, budget)
         self.again = self._again(found, budget)
         self.made_for = wish
@@ -87,8 +94,11 @@ class Asked:
     def _again(self, found: Sequence[Prompt], budget: int) -> list[Batch]:
         """Items with the smallest hash, in that order and so of mixed length, in half batches of half the budget."""
         whole = [prompt for prompt in found if prompt.branches and not prompt.truncated]
-        many = min(TWICE, max(TWICE_LEAST, len(whole) // TWICE_PART))
-        chosen = sorted(whole, key=lambda p: hashed(self.seed, f"again {self.task.task}", p.item.digest))[:many]
+        order = sorted(whole, key=lambda p: hashed(self.seed, f"again {self.task.task}", p.item.digest))
+        left = sum(batch.cost for batch in self.batches) // TWICE_PART
+        costs = accumulate(_cost(self.task, prompt, self.shared) for prompt in order)
+        many = sum(cost <= left for cost in costs)
+        chosen = order[: min(TWICE, max(TWICE_LEAST, many))]
         middle = (len(chosen) + 1) // 2
         halves = [half for half in (chosen[:middle], chosen[middle:]) if half]
         shared = self.shared
@@ -144,11 +154,16 @@ def batches_of(task: Task, found: Sequence[Prompt], budget: int) -> list[Batch]:
 
 def _in_order(task: Task, found: Sequence[Prompt], shared: int, budget: int) -> list[Batch]:
     """Prompts in batches of at most `budget` tokens, the kept beginning among them."""
-    from eval.sharing import by_budget
+    from eval.sharing import by_budget, groups_of, width
 
     costs = [_cost(task, prompt, shared) for prompt in found]
-    parts = [[found[at] for at in part] for part in by_budget(costs, max(1, budget - shared))]
-    return [Batch(part, [branch for prompt in part for branch in prompt.branches], shared) for part in parts]
+    batches = []
+    for part in by_budget(costs, max(1, budget - shared)):
+        branches = [branch for at in part for branch in found[at].branches]
+        rows = sum(width(branches, group, shared) for group in groups_of(branches, shared))
+        grows = sum(costs[at] for at in part) if task.output_type == "generate_until" else 0
+        batches.append(Batch([found[at] for at in part], branches, shared, max(rows, grows)))
+    return batches
 
 
 def _cost(task: Task, prompt: Prompt, shared: int) -> int:

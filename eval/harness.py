@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import RecipeError
 from configs.load import load_task
 from configs.progress import say
+from configs.prompts import prompt_digest
 from configs.records import Run, Scorecard, made_by
-from configs.store import digest_file, digest_json, staged, verify_files
+from configs.store import digest_file, staged, verify_files
 from eval.answers import write_answers
 from eval.ask import ask
 from eval.pair import models_of, sessions
@@ -165,7 +166,7 @@ def ask_ours(gathered: Gathered, settings: dict[str, Any], engine: Engine) -> li
     lines = []
     for place, (line, item) in enumerate(zip(there.lines, items, strict=True)):
         asked = model.asked[task.task, place]
-        prompt = digest_json([item.digest, asked.branches])
+        prompt = prompt_digest(item, asked.branches)
         lines.append(line | {"question": short(item.text), "truncated": asked.truncated, "prompt": prompt})
     score = tally(task, lines, gathered.baselines, seed=settings["seed"], resamples=settings["evaluate.resamples"])
     theirs: dict[str, float] = {ours: float(results[f"{native.metric},none"]) for ours, native in there.native.items()}

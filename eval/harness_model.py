@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lm_eval.api.model import LM
 
 from configs.errors import DataError
-from configs.prompts import Branch, Encoder, windows
-from configs.prompts import _fit as fitted
+from configs.prompts import Branch, Encoder, fitted, windows
 from eval.engine import BUDGET
 from eval.sharing import beginning
 

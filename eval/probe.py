@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ALIKE = 1e-3
 """Largest difference of a log-likelihood from the plain pass, in nats, in float32."""
-ALIKE_HALF = 0.4
+ALIKE_HALF = 0.2
 """The same in bfloat16, for four tokens: its steps between logits of 8 and more are a sixteenth."""
 SHARED = 5
 REFUSALS = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, KeyError, IndexError)
@@ -65,11 +65,13 @@ def _values(scorer: Scorer) -> list[float]:
     with attending(scorer.model):
         groups = groups_of([Branch(branch.context, []) for branch in probe], SHARED)
         growth = Growth(scorer, [branch.context for branch in probe], groups, SHARED, 2)
-        first, second = ([branch.followers[0][step] for branch in probe] for step in (0, 1))
-        values = scorer.picked(growth.hidden_BE, list(range(len(probe))), first)
-        growth.step(first)
-        values += scorer.picked(growth.hidden_BE, list(range(len(probe))), second)
-    return found + values.tolist()
+        chosen = [probe[member].followers[0] for member in growth.members]
+        places = list(range(len(chosen)))
+        values = scorer.picked(growth.hidden_BE, places, [follower[0] for follower in chosen])
+        growth.step([follower[0] for follower in chosen])
+        values += scorer.picked(growth.hidden_BE, places, [follower[1] for follower in chosen])
+    by_member = dict(zip(growth.members, values.tolist(), strict=True))
+    return found + [by_member[member] for member in range(len(probe))]
 
 
 def _agree(scorer: Scorer, plain: list[float]) -> bool:

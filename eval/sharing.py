@@ -30,6 +30,12 @@ WIDE = 2
 """What grows from a trunk is at most so many times as long: all tokens of a row are compared with one another."""
 
 
+PADDING, ENOUGH = 0.05, 1024
+"""A forward pass of so many tokens ends where padding would be a greater part of them: it is wide enough to be fast."""
+KEPT_PARTS = 16
+"""Forward passes of a call whose rows are kept for the second model: a batch of evaluation is a few."""
+
+
 class Group(NamedTuple):
     """Branches that go into one row."""
 
@@ -143,6 +149,25 @@ def by_budget(costs: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield group
 
 
+def by_width(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """The same, and with little padding, for costs in order of their size.
+
+    >>> by_width([600, 600, 1500], 9000)
+    [[0, 1], [2]]
+    """
+    found = []
+    for part in by_budget(costs, budget):
+        start, total = 0, 0
+        for at, position in enumerate(part):
+            wide = (at - start + 1) * costs[position]
+            if total >= ENOUGH and wide > (1 + PADDING) * (total + costs[position]):
+                found.append(part[start:at])
+                start, total = at, 0
+            total += costs[position]
+        found.append(part[start:])
+    return found
+
+
 # ---------------------------------------------------------------- rows
 
 
@@ -155,10 +180,11 @@ class Plan:
             groups = groups_of(branches, shared)
             costs = [width(branches, group, shared) for group in groups]
         else:
-            groups = [Group((member,), 0) for member in range(len(branches))]
-            costs = [sum(len(one.context) + len(follower) for follower in one.followers) for one in branches]
+            of_each = [sum(len(one.context) + len(follower) for follower in one.followers) for one in branches]
+            order = sorted(range(len(branches)), key=lambda member: (of_each[member], member))
+            groups, costs = [Group((member,), 0) for member in order], [of_each[member] for member in order]
         room = max(1, budget - shared) if together else budget
-        self.parts = [[groups[at] for at in part] for part in by_budget(costs, room)]
+        self.parts = [[groups[at] for at in part] for part in by_width(costs, room)]
         self.made: dict[tuple[Group, ...], Rows] = {}
 
     def holds(self, branches: Sequence[Branch], budget: int, shared: int, *, together: bool) -> bool:
@@ -169,6 +195,8 @@ class Plan:
         """The rows of one part, or of a half of it."""
         key = tuple(groups)
         if key not in self.made:
+            if len(self.made) >= KEPT_PARTS:
+                self.made.clear()
             shared = self.wish[1]
             self.made[key] = packed(self.branches, groups, shared) if self.together else whole(self.branches, groups)
         return self.made[key]

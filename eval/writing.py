@@ -13,7 +13,7 @@ import torch
 
 from configs.prompts import Branch
 from eval.attention import Layers, Pass, opened
-from eval.sharing import Group, columns_of, packed
+from eval.sharing import Group, by_width, columns_of, packed, width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,18 +34,30 @@ class Growth:
     ) -> None:
         self.scorer, self.shared = scorer, shared
         self.kept = scorer.read(contexts[0][:shared])
-        rows = packed([Branch(context, []) for context in contexts], groups, shared)
+        bare = [Branch(context, []) for context in contexts]
+        longest = max(len(contexts[member]) for group in groups for member in group.members) - shared
+        found = []
+        costs = [width(bare, group, shared) for group in groups]
+        for part in by_width(costs, len(costs) * max(costs)):
+            found.append(self._begin(bare, [groups[at] for at in part], longest + most))
+        self.members = [member for members, *_ in found for member in members]
+        """Which of the contexts these are."""
+        self.at_B = torch.tensor([len(contexts[member]) - shared for member in self.members], device=scorer.device)
+        """Tokens of each text, and so the column of its next one."""
+        self.hidden_BE = torch.cat([hidden_BE for _, hidden_BE, _ in found])
+        """State after the last token of each text."""
+        self.layers = [_side_by_side(parts) for parts in zip(*(layers for *_, layers in found), strict=True)]
+
+    def _begin(self, bare: Sequence[Branch], groups: list[Group], wide: int) -> tuple[list[int], Tensor, Layers]:
+        """Read the contexts of some groups: which they are, the state after each, and their keys and values."""
+        scorer, shared = self.scorer, self.shared
+        rows = packed(bare, groups, shared)
         with opened(Pass(self.kept, scorer.added(rows.seen_BTT), fused=scorer.fused)) as current:
             hidden_BTE = scorer.forward(rows.ids_BT, rows.positions_BT)
         scorer.tokens += rows.tokens
-        places = sorted(columns_of(groups, contexts, shared))
-        self.members = [member for member, _, _ in places]
-        """Which of the contexts these are."""
-        self.at_B = torch.tensor([len(columns) for _, _, columns in places], device=scorer.device)
-        """Tokens of each text, and so the column of its next one."""
-        self.layers = _apart(current.read, places, int(self.at_B.max()) + most)
-        self.hidden_BE = hidden_BTE[[row for _, row, _ in places], [columns[-1] for *_, columns in places]]
-        """State after the last token of each text."""
+        places = columns_of(groups, [branch.context for branch in bare], shared)
+        hidden_BE = hidden_BTE[[row for _, row, _ in places], [columns[-1] for *_, columns in places]]
+        return [member for member, _, _ in places], hidden_BE, _apart(current.read, places, wide)
 
     def step(self, tokens: Sequence[int]) -> None:
         """Append a token to every text."""
@@ -77,6 +89,13 @@ def _apart(read: Layers, places: Sequence[tuple[int, int, list[int]]], wide: int
         return room
 
     return [(block(keys), block(values)) for keys, values in read]
+
+
+def _side_by_side(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """One layer's keys and values of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([keys for keys, _ in parts]), torch.cat([values for _, values in parts])
 
 
 def write(growth: Growth, until: Sequence[str], most: int) -> list[str]:

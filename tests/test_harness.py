@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from eval.answers import read_answers
 from eval.compare import compare_scorecards
 from eval.evaluate import evaluate
 from eval.harness import ENGINE, evaluate_by_lm_eval
+from tests.recipes import sectorlm
 from tests.test_evaluate import made
 
 if TYPE_CHECKING:
@@ -205,3 +207,28 @@ def test_an_engine_or_a_version_that_is_not_there_is_refused(job: Job, monkeypat
     monkeypatch.setattr(harness, "VERSION", "0.4.12")
     with pytest.raises(RecipeError, match=r"lm_eval 0\.4\.13 is installed"):
         evaluate_by_lm_eval(job)
+
+
+@pytest.mark.slow
+def test_the_command_line_evaluates_by_lm_eval_and_exports(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The story's run: 24 items of each of its two tasks by lm-eval, and its tasks as files for stock lm-eval."""
+    shutil.copytree(finished, tmp_path / "story")
+    monkeypatch.chdir(tmp_path / "story")
+    told = sectorlm("--json", "evaluate", "story.yaml", "--engine", "lm-eval")
+    assert told.code == 0, told.err
+    assert [(score["task"], score["n"]) for score in json.loads(told.out)[1]["scores"]] == [
+        ("finance_topics", 24),
+        ("general_text", 24),
+    ]
+    told = sectorlm("--json", "export", "story.yaml", "--to", "tasks", "--out", "there")
+    assert [path.rpartition("/")[2] for path in json.loads(told.out)["files"]] == [
+        "finance_topics_test.jsonl",
+        "finance_topics.yaml",
+        "general_text_test.jsonl",
+        "general_text.yaml",
+    ]
+    told = sectorlm("export", "runs/story", "--to", "csv", "--out", "tables")
+    assert told.out.splitlines()[0] == "wrote tables/items.csv"
+    assert sectorlm("evaluate", "story.yaml", "--engine", "vllm").code == 2

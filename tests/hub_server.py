@@ -20,6 +20,8 @@ EXPORT = "refs/convert/parquet"
 """The branch where the hub keeps its own conversion of a data set: CONFIG/SPLIT/0000.parquet."""
 EXPORTED = "89abcdef0123456789abcdef0123456789abcdef"
 """The commit of that branch, wherever there is one."""
+GATED = 403
+"""Of a data set whose terms must be accepted: everyone may list its files, and read none."""
 LARGE = (".safetensors", ".gguf")
 """Files that go the way of large ones (LFS)."""
 TOKEN = "hf_thisIsTheTokenOfATestAndOfNobody"
@@ -108,9 +110,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         name, what, revision, path = (
             (found[1], found[2], found[3], unquote(found[4] or "")) if found else ("", "", "", "")
         )
-        if name in self.state.status:
+        if name in self.state.status and (self.state.status[name] != GATED or what == "resolve"):
             status = self.state.status[name]
-            return self.answer(b"{}", status, {"X-Error-Code": "GatedRepo"} if status == 403 else None)
+            return self.answer(b"{}", status, {"X-Error-Code": "GatedRepo"} if status == GATED else None)
         if name not in self.state.datasets:
             return self.answer(b"", 404, {"X-Error-Code": "RepoNotFound"})
         branches = {COMMIT: self.state.datasets[name]}

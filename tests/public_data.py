@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 from typing import Any
 
 import pyarrow as pa
@@ -34,19 +35,18 @@ CORPORA = (
     "water_resources_ocean",
 )
 """Parts of BAAI/IndustryCorpus2_*."""
-PARTS = ("本地区", "有关部门", "专业人员", "去年以来", "相关企业", "技术小组", "管理单位", "研究机构")
-DOES = ("公布了", "检查了", "改进了", "记录了", "比较了", "说明了", "讨论了", "完成了")
-WHAT = ("新的办法和标准", "三项主要的结果", "设备的运行情况", "全年的工作计划", "各种材料的用量", "服务的质量要求")
+COMMON = (
+    "人大上中国我这为们个和地出道也时年得就那要下以生会自着去之过家学对可里后小么心多天能好都然没日于起还发成事只作当想看文开手"
+    "十用主行方又如前所本见经头面公同三已老从动两长知民样现分将外但身些与高意进把法此实回二理美点月明其种声全工己话儿者向情部"
+    "正名定女问力机给等几很业最间新什打便位因重被走电四第门相次东政海口使教西再平真听世气信北少关并内加化由却代军产入先山五太"
+)
+"""Characters that are common in Chinese texts."""
 
 
 def chinese(number: int, sentences: int = 12) -> str:
-    """Sentences of Chinese that no other number gives."""
-    said = []
-    for place in range(sentences):
-        draw = number * sentences + place
-        who, does, what = PARTS[draw % 8], DOES[draw // 8 % 8], WHAT[draw // 64 % 6]
-        said.append(f"{who}在第{draw + 1}次会议上{does}{what}，并且提出了下一步的意见")
-    return "。".join(said) + "。"
+    """Sentences of twenty Chinese characters that no other number gives; they mean nothing."""
+    draw = random.Random(number)
+    return "".join("".join(draw.choices(COMMON, k=18)) + "的了。" for _ in range(sentences))
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -59,6 +59,11 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
 def lines(rows: list[dict[str, Any]]) -> bytes:
     """Rows as JSON Lines."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def leaked() -> str:
+    """A text that holds a question of a benchmark: it must not be trained on."""
+    return f"{questions('medmcqa', 'validation', 1)[0][0]} {prose(30000)}"
 
 
 def texts(start: int, count: int, zh: bool = False) -> list[dict[str, Any]]:
@@ -100,6 +105,7 @@ def corpora() -> dict[str, dict[str, bytes]]:
     tweets = [{"tweet_id": n, "tweet_text": prose(n, 2), "class_label": "rescue_efforts"} for n in range(20000, 20004)]
     paper = {"added": "2023", "created": "2020", "id": "1", "source": "s2orc", "version": "v2"}
     papers = [{**paper, **row} for row in texts(21000, 3)]
+    held["BAAI/IndustryCorpus2_" + CORPORA[6]]["english/high/rank_00005.parquet"] = parquet([{"text": leaked()}])
     held |= {
         "BAAI/IndustryCorpus_travel": {
             "zh/rank_00001.jsonl.gz": gzip.compress(lines(texts(22000, 3, zh=True))),
@@ -128,12 +134,12 @@ def corpora() -> dict[str, dict[str, bytes]]:
             "data/train-00000-of-00001.parquet": parquet(tweets),
             "data/test-00000-of-00001.parquet": parquet([{**tweets[0], "tweet_text": NEVER}]),
         },
-        "DUOMO-Lab/TransGPT-pt": {"TransGPT-pt.txt": "\n".join(row["text"] for row in texts(26000, 3, zh=True)).encode()},
+        "DUOMO-Lab/TransGPT-pt": {
+            "TransGPT-pt.txt": "\n".join(row["text"] for row in texts(26000, 3, zh=True)).encode()
+        },
         "DUOMO-Lab/Transgpt_sft_v2": {"Transgpt_sft_v2.jsonl": lines(pairs(27000, 3))},
         "HuggingFaceFW/fineweb-edu": {
-            "README.md": card(
-                ("default", {"train": "data/*/*"}), ("sample-10BT", {"train": "sample/10BT/*"})
-            ),
+            "README.md": card(("default", {"train": "data/*/*"}), ("sample-10BT", {"train": "sample/10BT/*"})),
             "data/CC-MAIN-2024-10/train-00000.parquet": parquet(never),
             "sample/10BT/000_00000.parquet": parquet(texts(28000, 6)),
         },

@@ -71,6 +71,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     state: State
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # headers and body are two writes: the second would wait 40 ms for the first's receipt
+    )
 
     def do_GET(self):
         self.serve()

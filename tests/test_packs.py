@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import tarfile
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 from benchmarks.packs import PAGE, licence_class, page
 from configs.check import check_recipe
 from configs.errors import DataError
 from configs.hub import HUB
+from configs.items import read_items
+from configs.job import find_files
 from configs.licences import licence_kind
 from configs.load import load_recipe, load_task
 from configs.recipe import SECTORS
 from configs.sector import load_sector
+from configs.splits import split_files
 from configs.starter import write_starter
 from configs.store import HOUSE
 from configs.task import LOCAL, task_files
-from tests.conftest import needs_shared
+from tests.conftest import SHARED, needs_shared
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RECIPES = HOUSE / "configs" / "recipes"
 TASKS = set(task_files(HOUSE))
@@ -109,3 +120,48 @@ def test_the_page_has_the_tables_of_packs_recipes_and_tasks() -> None:
     text = PAGE.read_text("utf-8")
     assert page(text) == text, "python -m benchmarks.packs --write"
     assert all(f"| `{sector}` |" in text for sector in SECTORS)
+
+
+def test_what_was_in_a_packed_file_is_found_in_its_place(tmp_path) -> None:
+    """`a.json` for `a.json.gz`, files of a folder for an archive; another archive's members and hidden files are not."""
+    for name in ("rows.tsv", "set/one/a.csv", "set/b.csv", "set/b.md", "set/.c.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a\n1\n", "utf-8")
+    assert find_files("rows.tsv.gz", (tmp_path,)) == [tmp_path / "rows.tsv"]
+    inside = find_files("set/set.tar.zst!*.csv", (tmp_path,))
+    assert [file.relative_to(tmp_path).as_posix() for file in inside] == ["set/b.csv", "set/one/a.csv"]
+    for gone in ("rows.csv.gz", "set/set.tar.zst", "other/set.zip!*.csv"):
+        with pytest.raises(DataError, match="no such file"):
+            find_files(gone, (tmp_path,))
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["climatex", "finqa", "safenet_factor", "transport_highway_code"])
+def test_a_task_is_the_same_from_files_as_their_makers_publish_them(name, tmp_path) -> None:
+    """Unpacked: a table, JSON Lines, and two archives of many files. A changed byte is refused."""
+    task, roots = load_task(name, (HOUSE, SHARED))
+    packed = split_files(task, task.test_split, roots)[0]
+    place = tmp_path / packed.relative_to(SHARED).parent
+    place.mkdir(parents=True)
+    if packed.name.endswith(".tar.zst"):
+        with tarfile.open(fileobj=io.BytesIO(unpacked(packed))) as archive:
+            archive.extractall(place, filter="data")
+    else:
+        (place / packed.name.rpartition(".")[0]).write_bytes(unpacked(packed))
+    items, refused = read_items(task, task.test_split, roots)
+    plain, refused_too = read_items(task, task.test_split, (HOUSE, tmp_path))
+    assert {it.digest for it in plain} == {it.digest for it in items}
+    assert refused_too == refused
+    if not packed.name.endswith(".tar.zst"):
+        with next(place.iterdir()).open("ab") as file:
+            file.write(b"\n")
+        with pytest.raises(DataError, match="bytes differ from the sha256"):
+            read_items(task, task.test_split, (HOUSE, tmp_path))
+
+
+def unpacked(file: Path) -> bytes:
+    """What is in a file of gzip or zstd."""
+    if file.suffix == ".gz":
+        return gzip.decompress(file.read_bytes())
+    with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as stream:
+        return bytes(stream.read())

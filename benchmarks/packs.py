@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from configs.errors import RecipeError
+from configs.errors import DataError, RecipeError
 from configs.hub import HUB, hub_path
 from configs.licences import licence_kind
 from configs.load import load_recipe, load_task
@@ -149,12 +149,18 @@ TABLES = {"sectors": sectors, "data sets": data_sets, "replay": replay, "places"
 
 
 def page(text: str) -> str:
-    """A page with every table between its marks made anew."""
+    """A page with every table between its marks made anew.
+
+    Raises:
+        DataError: a mark is missing.
+    """
     for name, made in TABLES.items():
-        start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = text.partition(start)
-        after = rest.partition(end)[2]
-        text = before + start + "\n".join(made()) + end + after
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, begun, rest = text.partition(start)
+        _, ended, after = rest.partition(end)
+        if not (begun and ended):
+            raise DataError(f"no {end if begun else start}", where=str(PAGE))
+        text = "\n".join([before + start, *made(), end + after])
     return text
 
 

@@ -98,9 +98,11 @@ def _recipe(pack: SectorPack, tasks: list[str]) -> str:
     corpora = [it.as_source().model_dump(mode="json", exclude_defaults=True) for it in pack.corpora]
     domain = pack.domain
     prepare = to_yaml({"prepare": {"protect": list(domain.protect), "rules": dict(domain.rules)}}).rstrip()
-    asked = ", ".join(name for name in domain.probes if _ready(name))
+    mark = "" if all(map(_ready, domain.probes)) else "# "  # whose items are yet to be fetched
     probes = (
-        f"  probes: [{asked}]   # quick tasks that are asked while training, to see forgetting early\n" if asked else ""
+        f"  {mark}probes: [{', '.join(domain.probes)}]   # quick tasks that are asked while training, to see forgetting early\n"
+        if domain.probes
+        else ""
     )
     usual = Prepare()
     own = ", FILL IN: your own" if tasks[0].endswith(".yaml") else ""

@@ -152,11 +152,16 @@ def _as_csv(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     """Tables as comma-separated text, UTF-8; lists are JSON."""
     for name, rows in tables.items():
         text = StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: _cell(value) for key, value in row.items()})
         yield f"{name}.csv", text.getvalue().encode()
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    """The columns of a table: not every row has every figure."""
+    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _cell(value: Any) -> Any:
@@ -170,10 +175,10 @@ def _as_parquet(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
 
     kinds = dict.fromkeys(("choices", "accepted"), pa.list_(pa.string())) | {"loglikelihoods": pa.list_(pa.float64())}
     kinds |= dict.fromkeys(("answer", "norm", "text"), pa.string()) | {"nats": pa.float64(), "bytes": pa.int64()}
-    kinds |= dict.fromkeys(("low", "high", "detectable", "clean", "foreseen", "noise"), pa.float64())
+    kinds |= dict.fromkeys(("low", "high", "detectable", "clean", "foreseen", "noise", "ece"), pa.float64())
     kinds |= {"clean_n": pa.int64()}
     for name, rows in tables.items():
-        columns = {key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in (rows[0] if rows else ())}
+        columns = {key: pa.array([row.get(key) for row in rows], type=kinds.get(key)) for key in _columns(rows)}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink, compression="zstd")
         yield f"{name}.parquet", sink.getvalue().to_pybytes()

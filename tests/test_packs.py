@@ -70,6 +70,19 @@ def test_tasks_that_pack_and_recipes_name_are_there_and_under_the_same_licence(s
         assert {*asked.tasks, *asked.general} <= TASKS
 
 
+@pytest.mark.parametrize("sector", SECTORS)
+def test_the_probes_of_a_pack_are_choices_with_questions_that_are_not_the_tests(sector, tmp_path) -> None:
+    probes = [load_task(name, (HOUSE,))[0] for name in load_sector(sector).domain.probes]
+    assert any(task.metadata.sector == "general" for task in probes)
+    assert {task.metadata.sector for task in probes} <= {"general", sector}
+    for task in probes:
+        assert (task.output_type, task.fewshot_split) == ("multiple_choice", task.fewshot_split or "one")
+        assert task.fewshot_split != task.test_split
+    starter = write_starter(sector, tmp_path)[0].read_text("utf-8")
+    if not (RECIPES / f"quickstart-{sector}.yaml").is_file():
+        assert f"probes: [{', '.join(task.task for task in probes)}]" in starter
+
+
 def test_one_data_set_has_one_licence_wherever_it_is_named() -> None:
     stated = defaultdict(set)
     for sector in SECTORS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configs.errors import DataError, UnsafeArtefactError
+from configs.errors import DataError, RecipeError, UnsafeArtefactError
 from configs.items import read_items, split_files
 from configs.load import load_task
 from configs.store import HOUSE
@@ -87,6 +87,16 @@ def test_a_missing_column_is_an_error_that_names_the_nearest_one(tmp_path):
     with pytest.raises(DataError, match="no column answr") as caught:
         read(tmp_path, [{"q": "1", "answer": "yes"}], doc_to_target="{{answr}}")
     assert "Did you mean answer?" in caught.value.hint
+    assert caught.value.where == "t: doc_to_target, row 1"
+
+
+def test_a_row_that_no_template_fits_is_named_by_its_task_key_and_place(tmp_path):
+    """The third row has no column `c`, and a template is left open: neither message repeats the template."""
+    rows = [{"q": "1", "c": ["x", "y"], "a": 0}, {"q": "2", "c": ["x", "y"], "a": 1}, {"q": "3", "a": 0}]
+    with pytest.raises(DataError, match=r"^t: doc_to_choice, row 3: no column c"):
+        read(tmp_path, rows, doc_to_choice="{{c}}")
+    with pytest.raises(RecipeError, match=r"^t: doc_to_text, row 1: not a valid template"):
+        read(tmp_path, rows, doc_to_text="{{q\nAnswer:")
 
 
 def test_no_items_left_is_an_error_with_the_reasons(tmp_path):

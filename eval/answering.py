@@ -101,13 +101,16 @@ def _by_row(lines: list[Line]) -> list[Line]:
 
 
 def _lines(task: Task, batch: Batch, sheet: Sheet, engine: Engine, how: tuple[str, int, int]) -> list[Line]:
-    """One model's answers to a batch: those on disk, or asked now; `how` is the batch's digest, shared tokens, budget."""
+    """One model's answers to a batch: those on disk, or asked now; `how` is the batch's digest, shared tokens, budget.
+
+    Of a line on disk only what the model gave is taken: the item's row, cluster and subject may have changed since.
+    """
     of_batch, shared, budget = how
     names = [prompt.digest for prompt in batch.prompts]
     key = digest_json([sheet.model.digest, of_batch])[:16]
     known = sheet.log.find(key, names)
     if known is not None:
-        return known
+        return [line | _line(task, prompt) for line, prompt in zip(known, batch.prompts, strict=True)]
     started, before = time.monotonic(), engine.tokens
     with engine.using(sheet.model.side or sheet.model.which):
         if task.output_type == "generate_until":

@@ -118,10 +118,13 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
     free = unasked(pool, everything)
     shots = task.num_fewshot if wish.shots is None else wish.shots
-    shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
+    if task.output_type == "loglikelihood_rolling":
+        shots = 0
+    shown = examples(task, free, shots, seed)
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
     rows = f" of {place}" if (place := origin(task, roots)) else ""
-    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
+    wished = f" of {shots}" if len(shown) < shots else ""
+    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)}{wished} worked examples{reasons}")
     if told := foreseen_note(task, items):
         say(f"  {told}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed, shown)

@@ -153,6 +153,21 @@ def test_a_file_that_changed_since_its_sha256_is_refused(tmp_path):
         read(tmp_path, [{"q": "2", "a": "yes"}], metadata=ABOUT | {"sha256": {"rows.jsonl": digest}})
 
 
+def test_a_sha256_of_a_file_that_the_task_does_not_have_is_refused(tmp_path):
+    """It would pin nothing. While another file of the task is missing, the name may be that one's."""
+    about = ABOUT | {"sha256": {"rowz.jsonl": "0" * 64}}
+    with pytest.raises(DataError, match="no file of task t is called rowz.jsonl") as caught:
+        read(tmp_path, [{"q": "1", "a": "yes"}], metadata=about)
+    assert "Did you mean rows.jsonl?" in caught.value.hint
+    files = {"data_files": {"test": "rows.jsonl", "train": "rowz.jsonl"}}
+    assert len(read(tmp_path, [{"q": "1", "a": "yes"}], metadata=about, dataset_kwargs=files)[0]) == 1
+
+
+def test_worked_examples_need_a_split_that_they_come_from(tmp_path):
+    with pytest.raises(ValueError, match="num_fewshot is 3, but no fewshot_split"):
+        task(tmp_path, [{"q": "1", "a": "yes"}], num_fewshot=3)
+
+
 def test_a_path_that_leaves_its_roots_is_refused(tmp_path):
     inner = tmp_path / "inner"
     inner.mkdir()

@@ -16,24 +16,17 @@ import typer
 from configs import options as opt
 from configs.answer import GLOBAL, Answer
 from eval.verbs import of_evaluation
-from training import verbs
+from training import release_verbs, verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from configs.records import Record
+    from configs.releasing import Wishes
     from configs.view import Found
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 NO_SETS, RUNS = opt.NO_SETS, opt.RUNS
-PAGES = {
-    "prepare": "data_prep.prepare",
-    "train": "training.train",
-    "evaluate": "eval.evaluate",
-    "compare": "eval.compare",
-    "publish": "training.publish",
-}
-"""Stage to the page that has a function of its name, in working order."""
 
 
 def _views(found: list[Found]) -> list[Any]:
@@ -107,23 +100,15 @@ def fitness(recipe: opt.RecipeFile, terms: opt.Terms = None, count: opt.Count = 
 # ---------------------------------------------------------------- the stages
 
 
-def _page(stage: str) -> Callable[..., Any]:
-    """The main function of a stage; imported only when the recipe is known to be right."""
-    from configs.stages import load_page
-
-    found: Callable[..., Any] = getattr(load_page(PAGES[stage]), stage)
-    return found
-
-
 def _stage(stage: str, recipe: Path, sets: Sequence[str], runs: Path, **options: Any) -> Answer | None:
     """One stage alone; the stages before it must be complete. Nothing is told by a process that works for another."""
     from configs.spread import is_called
-    from configs.stages import STAGES, open_job, working
+    from configs.stages import STAGES, open_job, stage_of, working
 
     job = open_job(recipe, sets, runs)
     part = stage == "prepare" and options["how"].part is not None
     with working(job, stage, recipe, sets, shared=part):
-        made = _page(stage)(job, **options)
+        made = stage_of(stage)(job, **options)
     if is_called():
         return None
     if made is None:
@@ -148,7 +133,7 @@ def run(
     """
     from configs.base import base_folder
     from configs.progress import say
-    from configs.stages import STAGES, open_job, working
+    from configs.stages import STAGES, open_job, stage_of, working
     from configs.view import Found
 
     job = open_job(recipe, sets, runs)
@@ -158,12 +143,12 @@ def run(
     made: dict[str, Any] = {}
     if processes > 1:
         with working(job, "prepare", recipe, sets):
-            made["prepare"] = _page("prepare")(job)
+            made["prepare"] = stage_of("prepare")(job)
         _train_in(processes, recipe, sets, runs)
     with working(job, "prepare", recipe, sets):
-        made |= {stage: _page(stage)(job) for stage in list(PAGES)[:-1] if stage not in made}
+        made |= {stage: stage_of(stage)(job) for stage in list(STAGES)[:-1] if stage not in made}
         say(f"report: {report}")  # before the gates of the release, which may refuse it
-        _page("publish")(job)
+        stage_of("publish")(job, _wishes())
     comparison = Found(job.folder.root / STAGES["compare"], made["compare"])
     paths = {"report": str(report), "release": str(job.folder.release)}
     views = [*_views([comparison]), *(f"{name}: {path}" for name, path in paths.items())]
@@ -281,17 +266,32 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
 
 @app.command()
 def publish(
-    recipe: opt.RecipeFile, push: opt.Push = False, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUNS
+    recipe: opt.RecipeFile,
+    *,
+    push: opt.Push = False,
+    accept: opt.Accept = NO_SETS,
+    key: opt.PrivateKey = None,
+    sets: opt.Sets = NO_SETS,
+    runs: opt.Runs = RUNS,
 ) -> Answer | None:
     """Make the release folder: weights, model card, and the hashes that lead back.
 
-    Example: sectorlm publish finance.yaml --push
+    Example: sectorlm publish finance.yaml --key release.key --push
     """
-    return _stage("publish", recipe, sets, runs, push=push)
+    return _stage("publish", recipe, sets, runs, wishes=_wishes(push, accept, key))
+
+
+def _wishes(push: bool = False, accept: Sequence[str] = (), key: Path | None = None) -> Wishes:
+    """What is asked of a release; stages do not import one another, so what finds personal data is handed over here."""
+    from configs.releasing import Wishes
+    from data_prep.privacy import find
+
+    return Wishes(push, accept, key, find)
 
 
 of_evaluation(app)
 verbs.several_runs(app)
+release_verbs.of_releases(app)
 
 # ---------------------------------------------------------------- after a run
 

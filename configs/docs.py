@@ -23,9 +23,9 @@ EXTENDS = "Relative path of a recipe that this one is laid over: blocks are merg
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
     """Field name to the docstring below it, on one line.
 
-    >>> from configs.recipe import Gates
-    >>> list(field_docs(Gates))
-    ['significant_gain', 'max_general_loss', 'margin', 'margin_text']
+    >>> from configs.trials import Pilot
+    >>> list(field_docs(Pilot))
+    ['parts', 'seeds']
     """
     body = ast.parse(inspect.getsource(model)).body[0]
     if not isinstance(body, ast.ClassDef):

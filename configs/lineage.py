@@ -11,7 +11,7 @@ from configs.job import Job, find_files, roots_of
 from configs.load import load_recipe, load_task
 from configs.records import Corpus, Run
 from configs.store import HOUSE, RunFolder, digest_file, digest_json
-from configs.view import Found, records_at
+from configs.view import Found, record_class, records_at
 from configs.vocabulary import base_there
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class _Walk:
 
     def __init__(self, root: Path) -> None:
         self.records: dict[str, Found] = {}
-        self.roots: tuple[Path, ...] = ()
+        self.roots: tuple[Path, ...] = (HOUSE, HOUSE / "configs" / "tasks")
         self.named: dict[str, tuple[str, str]] = {}
         with suppress(SectorLMError):  # a release that was copied elsewhere stands alone
             self.records = {digest: found for found in _around(root) for digest in _digests(found)}
             recipe = load_recipe(root / "recipe.yaml")
-            self.roots = (*roots_of(recipe, root / "recipe.yaml"), HOUSE / "configs" / "tasks")
+            self.roots = (*roots_of(recipe, root / "recipe.yaml"), self.roots[-1])
             self.named = dict(_named(Job(recipe, self.roots, RunFolder(root))))
 
     def record(self, found: Found) -> Step:
@@ -122,7 +122,12 @@ def _around(root: Path) -> list[Found]:
     for path in sorted(root.parent.glob("*/corpus/corpus.json")):
         with suppress(SectorLMError):
             found.append(Found(path, Corpus.read(path)))
-    return [*found, *records_at(root)]
+    for path in sorted(root.glob("*/records/**/*.json")) + sorted(root.glob("*/run.json")):  # of a release
+        with suppress(SectorLMError):
+            found.append(Found(path, record_class(path).read(path)))
+    with suppress(SectorLMError):  # a release that was copied elsewhere stands alone
+        found += records_at(root)
+    return found
 
 
 def _digests(found: Found) -> set[str]:

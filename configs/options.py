@@ -71,6 +71,19 @@ Page = Annotated[
 Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="Language of the report.")]
 Baseline = Annotated[str, typer.Option("--baseline", metavar="ROW", help="Row that a leaderboard compares with.")]
 Push = Annotated[bool, typer.Option("--push", help="Also push to publish.push_to, private by default.")]
+Accept = Annotated[
+    list[str], typer.Option("--accept", metavar="GATE=REASON", help="A gate that need not be met; repeatable.")
+]
+PrivateKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Sign with this key (PEM, EC).")]
+PublicKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Public key of who signed it (PEM).")]
+SourceFolders = Annotated[
+    list[Path], typer.Option("--data", metavar="DIR", help="Where source files and the base may lie; repeatable.")
+]
+Reproduced = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where the reproduction goes.")]
+CanaryFile = Annotated[Path, typer.Argument(metavar="FILE", help="The JSON Lines file to write.")]
+Canaries = Annotated[int, typer.Option("--count", min=1, max=10_000, help="How many.")]
+CanarySeed = Annotated[int, typer.Option("--seed", min=0, help="Other canaries for another number.")]
+ReleaseFolder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where run folders are.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 is one for each core.")]
 Engine = Annotated[str, typer.Option("--engine", help="processes, or ray: a cluster, or a local one.")]

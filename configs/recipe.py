@@ -1,7 +1,8 @@
 """The recipe: what a person asks for, in 15 to 25 lines of YAML.
 
 Every field below has a sentence with its meaning, unit and, where there is one, the evidence for its default;
-`sectorlm schema` hands the same sentences to editors. Defaults live here, and for training in configs/tuning.py.
+`sectorlm schema` hands the same sentences to editors. Defaults live here, for training in configs/tuning.py, and for
+releases in configs/releasing.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from configs.part import Part
+from configs.releasing import Gates, Grade, Publish
 from configs.trials import Pilot, Sweep, Worth, with_settings
 from configs.tuning import Phase, Train
 
@@ -110,7 +112,7 @@ class Source(Part):
     """Who published it, where and when."""
     language: tuple[Literal["en", "zh", "other"], ...] = ()
     """Languages as declared."""
-    grade: Literal["general", "important", "core"] = "general"
+    grade: Grade = "general"
     """Data grade after GB/T 43697-2024; `core` is never used for training, `important` never for a commercial release."""
     time: Span = ""
     """When the data was made, as a year, a date or a span (ISO 8601): `"2019"`, `2024-03-20`, `1996/2024`."""
@@ -237,41 +239,6 @@ class Evaluate(Part):
     """Tokens of one forward pass of the scorer."""
 
 
-class Gates(Part):
-    """What must hold before a release is made; an unset gate is not checked. The margins stop nothing, they are judged by."""
-
-    significant_gain: bool = False
-    """At least one sector task must gain with a 95 % interval above zero after Holm's correction."""
-    max_general_loss: float | None = Field(default=None, ge=0)
-    """Largest allowed relative rise of general bits per byte: 0.05 allows 5 %."""
-    margin: float = Field(default=0.02, gt=0, lt=1)
-    """Loss on a general task that still counts as not inferior, as part of its scale: 0.02 is 2 points. The comparison's
-    verdict on the general panel holds the lower end of the 95 % interval against it (docs/statistics.md)."""
-    margin_text: float | None = Field(default=None, gt=0)
-    """The same for general text, as a relative rise of bits per byte; left out: `max_general_loss`, else 0.05."""
-
-
-class Publish(Part):
-    """What the release holds."""
-
-    merged: bool = False
-    """Also write the merged weights; verified against base + adapter."""
-    max_merge_kl: float = Field(default=0.01, gt=0)
-    """Largest mean Kullback-Leibler divergence, in nats per token, of merged from base + adapter on held-out rows."""
-    push_to: str | None = None
-    """Hub repository; pushed only by `sectorlm publish --push`, private by default."""
-    provider: str = ""
-    """Who publishes it, for the card and the EU AI Act's public summary."""
-    contact: str = ""
-    """How the provider is reached."""
-    watts: float | None = Field(default=None, gt=0)
-    """What one device draws in training, for the estimate of energy; left out: the most that its data sheet allows."""
-    grid: float = Field(default=473.0, ge=0)
-    """Grams of CO2 equivalents per kWh where it ran; the mean of the world in 2024 (Ember 2025, Global Electricity Review)."""
-    licence: str = "other"
-    """Licence of the released weights (Hugging Face licence id)."""
-
-
 class Recipe(Part):
     """The whole request. `sectorlm run` turns it into a corpus, a run, scorecards, a report and a release."""
 
@@ -333,6 +300,21 @@ class Recipe(Part):
     def _sweep_is_right(self) -> Recipe:
         for settings in self.sweep.combinations(self.seed) if self.sweep else ():
             with_settings(self.train, settings)
+        return self
+
+    @model_validator(mode="after")
+    def _release_is_possible(self) -> Recipe:
+        """What would refuse every release is found before the first GPU hour, not after the last."""
+        asked, names = self.publish.audit, [source.name for source in self.corpora]
+        if asked.canaries and asked.canaries not in names:
+            raise ValueError(f"publish.audit.canaries names the source {asked.canaries}; there are: {', '.join(names)}")
+        if self.gates.max_exposure is not None and not asked.canaries:
+            raise ValueError("gates.max_exposure needs canaries: publish.audit.canaries, and `sectorlm canaries FILE`")
+        by_heart = [name for name in ("max_memorised", "max_personal") if getattr(self.gates, name) is not None]
+        if by_heart and not asked.documents:
+            raise ValueError(f"gates.{by_heart[0]} needs publish.audit.documents, which is 0")
+        if self.publish.gguf != "no" and self.train.method == "lora" and not self.publish.merged:
+            raise ValueError("publish.gguf holds merged weights: set publish.merged: true")
         return self
 
     def sources_of(self, phase: Phase) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from configs.errors import DataError
 from configs.part import Part
+from configs.public import public_record
 from configs.store import HOUSE, digest_file, digest_json, verify_files, write_atomic
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ class Record(Part):
 
     def content(self) -> str:
         """sha256 of what this record says, however fast and wherever it was made: how later records name it."""
-        return digest_json(self.model_dump(mode="json", exclude=MEASURED))
+        return digest_json(public_record(self.model_dump(mode="json", exclude=MEASURED)))
+
+    def public(self) -> Self:
+        """The same record without absolute paths of this machine and words of removal requests; its content is the same."""
+        return type(self).model_validate_json(json.dumps(public_record(self.model_dump(mode="json"))))
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from configs.memorisation import Memorisation
 from configs.part import Part
 from configs.record import VERSION, Made, Record, changes, flat, made_by, packages, stale
 from configs.scores import (
@@ -44,6 +45,7 @@ from configs.scores import (
 
 __all__ = [
     "VERSION",
+    "Accepted",
     "Apart",
     "Bin",
     "Calibration",
@@ -52,6 +54,7 @@ __all__ = [
     "CurvePoint",
     "Difference",
     "Made",
+    "Memorisation",
     "Noise",
     "Panel",
     "Pooled",
@@ -216,6 +219,15 @@ class Run(Record):
     """For each segment, the step it began at and the packages it had."""
 
 
+class Accepted(Part):
+    """A gate that was not met, and why the release was made all the same."""
+
+    found: str
+    """What the gate found."""
+    reason: str
+    """What was given with `--accept GATE=REASON`."""
+
+
 class Release(Record):
     """A folder that others can trust: weights, card, and the hashes that lead back."""
 
@@ -225,3 +237,7 @@ class Release(Record):
     """What was verified, and with which result."""
     gates: dict[str, str]
     """Each gate of the recipe and how it was met."""
+    accepted: dict[str, Accepted] = Field(default_factory=dict)
+    """The gates that were not met."""
+    memorised: Memorisation | None = None
+    """What the tuned model knows by heart; None where it was not measured."""

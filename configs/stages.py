@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.emit import keep_recipe
 from configs.errors import DataError, RecipeError
@@ -16,7 +16,7 @@ from configs.spread import rank
 from configs.store import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -28,6 +28,14 @@ STAGES = {
     "publish": "release/release.json",
 }
 """Stage to its record in a run folder, in working order."""
+PAGES = {
+    "prepare": "data_prep.prepare",
+    "train": "training.train",
+    "evaluate": "eval.evaluate",
+    "compare": "eval.compare",
+    "publish": "training.publish",
+}
+"""Stage to the page that has a function of its name, in working order."""
 
 
 def load_page(module: str) -> ModuleType:
@@ -46,6 +54,12 @@ def load_page(module: str) -> ModuleType:
         if looking:
             gc.enable()
     return page
+
+
+def stage_of(stage: str) -> Callable[..., Any]:
+    """The main function of a stage; imported only when the recipe is known to be right."""
+    found: Callable[..., Any] = getattr(load_page(PAGES[stage]), stage)
+    return found
 
 
 def open_job(recipe: Path, overrides: Sequence[str], runs: Path) -> Job:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
 from configs.progress import say
-from configs.recipe import Gates
 from configs.records import Comparison, Corpus, Difference, Run, Scorecard, made_by, stale
+from configs.releasing import Gates
 from configs.store import crash_point, digest_file, staged, verify_files
 from eval.answers import Line, read_answers
 from eval.paired import Paired, foreseen_of
@@ -42,7 +42,12 @@ def compare(job: Job) -> Comparison:
     inputs = {label: record.content() for label, record in records.items() if record is not None}
     margins = margins_of(job.recipe.gates)
     settings: dict[str, Any] = {"evaluate.resamples": job.recipe.evaluate.resamples, "seed": job.recipe.seed}
-    settings |= {"gates.margin": margins.points, "gates.margin_text": margins.text}
+    gates = job.recipe.gates  # as the recipe has them, and what they come to: a stage alone compares the former
+    settings |= {
+        "gates.margin": gates.margin,
+        "gates.margin_text": gates.margin_text,
+        "panel.margin_text": margins.text,
+    }
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = stale(old, folder.report, settings, inputs) if old is not None else []
     if old is not None and not reasons:

@@ -1,20 +1,18 @@
 """Data sets of the hub: the real clients against a small server that speaks the hub's API, and no network at all."""
 
-import http.server
 import json
 import os
-import re
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from configs.errors import RecipeError
 from configs.hub import hub_path
 from configs.store import HOUSE
+from tests.hub_server import COMMIT, State
+from tests.hub_server import hub as served
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROWS = "".join(json.dumps({"q": f"Q{number}", "a": "A"}) + "\n" for number in range(3)).encode()
 REPOSITORIES = {
     "acme/rates": {"train.jsonl": ROWS},
@@ -22,48 +20,6 @@ REPOSITORIES = {
     "acme/program": {"program.py": b"raise SystemExit('this must never run')"},
 }
 STATUS = {"acme/locked": 401, "acme/gone": 404, "acme/busy": 429, "acme/down": 503}
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """What `datasets` and `huggingface_hub` ask for: information, trees, and files by range."""
-
-    def do_GET(self):
-        found = re.fullmatch(
-            r"/(?:api/)?datasets/(\w+/\w+)(?:/(resolve|tree|revision)/(\w+)/?(.*))?", self.path.partition("?")[0]
-        )
-        name, what, path = (found[1], found[2], found[4]) if found else ("", "", "")
-        files = REPOSITORIES.get(name, {})
-        if name in STATUS:
-            self.answer(b"{}", STATUS[name])
-        elif what == "resolve" and path in files:
-            self.file(files[path])
-        elif what == "tree" and not path:
-            self.answer([{"type": "file", "path": each, "size": len(files[each]), "oid": COMMIT} for each in files])
-        elif name in REPOSITORIES and what in (None, "revision"):
-            self.answer({"id": name, "sha": COMMIT, "siblings": [{"rfilename": each} for each in files], "tags": []})
-        else:
-            self.answer(b"", 404)
-
-    do_HEAD = do_GET
-
-    def file(self, content):
-        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        first, last = (int(part[1]), int(part[2] or len(content) - 1)) if part else (0, len(content) - 1)
-        more = {"Content-Range": f"bytes {first}-{last}/{len(content)}"} if part else {}
-        self.answer(content[first : last + 1], 206 if part else 200, {"ETag": '"x"', "X-Repo-Commit": COMMIT, **more})
-
-    def answer(self, content, status=200, headers=None):
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        more = {"X-Error-Code": "EntryNotFound"} if status == 404 and re.search("resolve|tree", self.path) else {}
-        for name, value in {"Content-Length": str(len(body)), **more, **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 ASK = """
@@ -102,10 +58,8 @@ def ask(tmp_path, endpoint, *paths, offline=False):
 
 @pytest.fixture
 def hub():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with served(State(datasets=REPOSITORIES, status=STATUS)) as endpoint:
+        yield endpoint
 
 
 def test_rows_are_streamed_from_a_commit_and_every_refusal_has_its_kind_and_remedy(hub, tmp_path):

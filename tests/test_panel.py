@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configs.recipe import Gates
+from configs.releasing import Gates
 from configs.store import RunFolder
 from eval.compare import compare, compared, margins_of
 from eval.panel import judged, pooled

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configs.check import Checked, _check_apart, _check_task
+from configs.check import Checked, _check_task
 from configs.errors import DataError
 from configs.items import read_items
+from configs.overlap import check_apart
 from configs.recipe import Source
 from configs.splits import files_of, origin, split_files
 from configs.task import Task
@@ -175,7 +176,7 @@ def test_checks_look_at_local_files_and_say_so_where_there_are_none(tmp_path):
     local_files(tmp_path)
     source = Source(name="rows", path="own/*.jsonl", licence="CC0-1.0", text="{{q}}")
     with pytest.raises(DataError, match=r"corpus rows trains on a\.jsonl, which task t is scored on"):
-        _check_apart(task(local=LOCAL), here(tmp_path), source, here(tmp_path))
+        check_apart(task(local=LOCAL), here(tmp_path), source, here(tmp_path))
     write(tmp_path / "dev.jsonl", [{"q": "shot"}])
     with pytest.raises(DataError, match="no column answer"):
         _check_task(found, ("evaluate", "tasks", 0), task(local=LOCAL), here(tmp_path))

@@ -9,6 +9,7 @@ import yaml
 from configs.base import local_folder, public_name
 from configs.datasheet import datasheet, findings
 from configs.hub import HUB, hub_path
+from configs.memorisation import told
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
 from training.footprint import footprint
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
     from configs.job import Job
-    from configs.records import Comparison, Corpus, Difference, Run, SourceLedger
+    from configs.records import Comparison, Corpus, Difference, Release, Run, SourceLedger
     from configs.tuning import Train
 
 
-def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, checks: dict[str, str]) -> str:
+def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, release: Release) -> str:
     """README.md of a release: YAML metadata, then what it is, how to load it, what it can, what made it."""
     from huggingface_hub import ModelCardData
 
@@ -50,7 +51,9 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, check
         "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),
         _ledger(corpus, job.folder.corpus),
         _training(job, run),
-        "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in checks.items()),
+        "## Verified\n\n" + "\n".join(f"- {name}: {result}" for name, result in release.checks.items()),
+        *_gates(release),
+        *_memorised(release),
         _safety(job.recipe.sector),
         _papers(),
         _trace(run, comparison),
@@ -190,6 +193,21 @@ def _shape(train: Train) -> str:
     }
     more = [name for name, there in kinds.items() if there] + ([train.init] if train.init != "zero" else [])
     return f"rank {train.rank}, alpha {train.alpha:g}, {''.join(f'{name}, ' for name in more)}"
+
+
+def _gates(release: Release) -> list[str]:
+    """The gates of the recipe; those that were not met come first, each with the reason for which that was accepted."""
+    if not release.gates and not release.accepted:
+        return []
+    lines = ["## Gates\n"]
+    lines += [f"- **{gate} was not met:** {it.found}. Accepted: {it.reason}" for gate, it in release.accepted.items()]
+    return ["\n".join([*lines, *(f"- {gate}: {found}" for gate, found in release.gates.items())])]
+
+
+def _memorised(release: Release) -> list[str]:
+    if release.memorised is None:
+        return []
+    return ["## Memorisation\n\n" + "\n".join(f"- {line}" for line in told(release.memorised))]
 
 
 def _safety(sector: str) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from configs.recipe import Publish
     from configs.records import Run
+    from configs.releasing import Publish
 
 PUE = 1.56
 """Energy of a data centre over that of its machines: the mean of Uptime Institute, Global Data Center Survey 2024."""

@@ -40,38 +40,57 @@ class Agreement:
     """Part of the positions where both rank the same token first."""
     positions: int
     dtype: str
+    effect: float
+    """What the adapter does at all: KL(base + adapter || base) on the same positions, in nats per token."""
+
+    @property
+    def lost(self) -> float:
+        """Part of the adapter's effect that storage cost."""
+        return self.kl / self.effect if self.effect > 0 else 0.0
+
+    def told(self) -> str:
+        """The same in a sentence."""
+        return (
+            f"KL {self.kl:.2e} nats per token, same first token at {100 * self.top1:.2f} % of {self.positions} "
+            f"held-out positions, stored in {self.dtype}; the adapter moves the base by {self.effect:.2e} nats per token, "
+            f"of which storage costs {100 * self.lost:.2g} %"
+        )
 
 
 def merge(job: Job, rows: Rows, target: Path) -> Agreement:
     """Write the merged weights into `target` and compare them with base + adapter on held-out rows.
 
-    Weights are stored in the base's own number format if that keeps the adapter (KL within `publish.max_merge_kl`), in
-    float32 otherwise: bfloat16 has 8 significant bits, and a small adapter's change can fall below the last of them.
+    Weights are stored in the base's own number format if that keeps the adapter (KL within `publish.max_merge_kl` and
+    first tokens within `publish.min_merge_top1`), in float32 otherwise: bfloat16 has 8 significant bits, and a small
+    adapter's change can fall below the last of them.
 
     Raises:
         GateError: not even float32 agrees; the release would not be the model that was evaluated.
     """
     from peft import PeftModel
 
-    folder = base_of(job)
+    folder, asked = base_of(job), job.recipe.publish
     causal = load_weights(folder, dtype=torch.float32, attention=register())
     wrapper = PeftModel.from_pretrained(causal, job.folder.run / "adapter")
     batch = held_out(rows)
     expected_SV = log_probabilities(causal, batch)
+    with wrapper.disable_adapter():
+        effect = _divergence(expected_SV, log_probabilities(causal, batch))
     merged = wrapper.merge_and_unload()
     stored = str(read_config(folder).get("dtype") or read_config(folder).get("torch_dtype") or "float32")
     for name in dict.fromkeys((stored, "float32")):
         _save_as(merged, getattr(torch, name), target)
         reloaded = load_weights(target, dtype=torch.float32, attention=register())
-        found = _agreement(expected_SV, log_probabilities(reloaded, batch), name)
-        if found.kl <= job.recipe.publish.max_merge_kl:
+        found = _agreement(expected_SV, log_probabilities(reloaded, batch), name, effect)
+        if found.kl <= asked.max_merge_kl and found.top1 >= asked.min_merge_top1:
             return found
-        say(f"  merged weights in {name} differ from base + adapter by {found.kl:.4f} nats per token: too much")
+        say(f"  merged weights in {name} are not base + adapter: {found.told()}")
         for path in target.glob("*.safetensors*"):
             path.unlink()
     raise GateError(
-        f"merged weights differ from base + adapter by {found.kl:.4f} nats per token",
-        where="publish.max_merge_kl",
+        f"merged weights differ from base + adapter by {found.kl:.4f} nats per token, and rank the same token first at "
+        f"{100 * found.top1:.1f} % of the positions",
+        where="publish.max_merge_kl" if found.kl > asked.max_merge_kl else "publish.min_merge_top1",
         hint="Publish the adapter alone: publish.merged: false.",
     )
 
@@ -117,7 +136,11 @@ def log_probabilities(causal: PreTrainedModel, batch: Batch) -> torch.Tensor:
         return torch.log_softmax(logits_SV, dim=-1)
 
 
-def _agreement(expected_SV: torch.Tensor, found_SV: torch.Tensor, dtype: str) -> Agreement:
-    divergence_S = (expected_SV.exp() * (expected_SV - found_SV)).sum(-1)
+def _agreement(expected_SV: torch.Tensor, found_SV: torch.Tensor, dtype: str, effect: float) -> Agreement:
     same_S = expected_SV.argmax(-1) == found_SV.argmax(-1)
-    return Agreement(float(divergence_S.mean().clamp(min=0)), float(same_S.float().mean()), len(same_S), dtype)
+    return Agreement(_divergence(expected_SV, found_SV), float(same_S.float().mean()), len(same_S), dtype, effect)
+
+
+def _divergence(expected_SV: torch.Tensor, found_SV: torch.Tensor) -> float:
+    """Mean Kullback-Leibler divergence in nats per token."""
+    return float((expected_SV.exp() * (expected_SV - found_SV)).sum(-1).mean().clamp(min=0))

@@ -84,7 +84,7 @@ def _taken_together(rows: Sequence[Difference], margins: Margins) -> list[str]:
     for it in pooled("general", [row for row in rows if row.higher_is_better and row.clusters >= FEW]):
         verdict = judged(Interval(-it.difference, -it.high, -it.low), margins.points)
         told.append(
-            f"{it.tasks} tasks by {NAMES[it.metric]} taken together: {verdict}, {signed(it.metric, it.low)} at worst"
+            f"{it.tasks} tasks by {NAMES.get(it.metric, it.metric)} taken together: {verdict}, {signed(it.metric, it.low)} at worst"
         )
     return told
 

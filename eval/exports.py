@@ -46,7 +46,9 @@ def export(targets: Sequence[Path], form: str, out: Path) -> list[Path]:
         StorageError: the folder cannot be written.
     """
     if form not in FORMS:
-        raise RecipeError(f"no such form: {form}", where="--to", hint=f"There are: {', '.join(FORMS)}; of a recipe: tasks.")
+        raise RecipeError(
+            f"no such form: {form}", where="--to", hint=f"There are: {', '.join(FORMS)}; of a recipe: tasks."
+        )
     cards = [card for target in targets for card in _cards(target)]
     names = [card.name for card in cards]
     if len(set(names)) < len(names):

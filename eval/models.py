@@ -162,6 +162,8 @@ def _check_adapter(base: Path, word: str, adapter: Path) -> None:
         DataError: it was trained on another base, or its files are not those of its run.
         UnsafeArtefactError: it is not in safetensors.
     """
+    if not adapter.is_dir():
+        raise DataError("no such adapter", where=str(adapter), hint="Give the folder of adapter_model.safetensors.")
     if not (adapter / "adapter_model.safetensors").is_file():
         raise UnsafeArtefactError(
             "no adapter_model.safetensors: other formats could run code and are never opened", where=str(adapter)

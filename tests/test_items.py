@@ -156,7 +156,7 @@ def test_a_file_that_changed_since_its_sha256_is_refused(tmp_path):
 def test_a_sha256_of_a_file_that_the_task_does_not_have_is_refused(tmp_path):
     """It would pin nothing. While another file of the task is missing, the name may be that one's."""
     about = ABOUT | {"sha256": {"rowz.jsonl": "0" * 64}}
-    with pytest.raises(DataError, match="no file of task t is called rowz.jsonl") as caught:
+    with pytest.raises(DataError, match=r"no file of task t is called rowz\.jsonl") as caught:
         read(tmp_path, [{"q": "1", "a": "yes"}], metadata=about)
     assert "Did you mean rows.jsonl?" in caught.value.hint
     files = {"data_files": {"test": "rows.jsonl", "train": "rowz.jsonl"}}

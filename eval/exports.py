@@ -159,7 +159,7 @@ def _as_csv(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     """Tables as comma-separated text, UTF-8; lists are JSON."""
     for name, rows in tables.items():
         text = StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0] if rows else ()), lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: _cell(value) for key, value in row.items()})
@@ -181,7 +181,7 @@ def _as_parquet(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     kinds |= dict.fromkeys(numbers, pa.float64())
     kinds |= {"clean_n": pa.int64()}
     for name, rows in tables.items():
-        columns = {key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in (rows[0] if rows else ())}
+        columns = {key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in list(rows[0] if rows else ())}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink, compression="zstd")
         yield f"{name}.parquet", sink.getvalue().to_pybytes()

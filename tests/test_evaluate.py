@@ -174,6 +174,7 @@ def test_random_texts_that_name_no_choice_are_invalid_and_wrong(job: Job) -> Non
     _, tuned = evaluate(job)
     written = tuned.scores[1]
     assert (written.value, written.invalid) == (0.0, 1.0)
+    assert written.baselines == {"majority": 0.5, "random": 0.5}  # of 24 golds each of the two choices is 12
 
 
 def test_the_second_time_nothing_is_done(job: Job, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,7 @@ def test_a_run_folder_is_its_base_with_its_adapter(tiny_base, finished, monkeypa
         (["runs/test/run/adapter", "--tasks", "moods.yaml"], 3, "an adapter alone answers nothing"),
         (["nowhere", "--tasks", "moods.yaml"], 3, "no such base model"),
         (["BASE+nowhere", "--tasks", "moods.yaml"], 3, "no such adapter"),
+        (["BASE", "--adapter", "nowhere", "--tasks", "moods.yaml"], 3, "no such adapter"),
         (["BASE+pickled", "--tasks", "moods.yaml"], 6, "no adapter_model.safetensors"),
         (["BASE", "--tasks", "moods.yaml", "--engine", "fast"], 2, "no engine 'fast'. Known: here, vllm"),
         (["BASE", "--tasks", "moods.yaml", "--engine", "vllm"], 5, "pip install -e '.[vllm]'"),

@@ -43,6 +43,7 @@ class Sheet:
     again: list[Line] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     tokens: int = 0
+    whole: int = 0
     seconds: float = 0.0
 
 
@@ -93,6 +94,7 @@ def _answers(ask: Asked, sheets: Sequence[Sheet], engine: Engine, budget: int) -
                 bar.advance(len(batch.prompts) if not turn else 0)
     for sheet, _ in zip(sheets, found, strict=True):
         sheet.tokens += ask.shared if any(engine.may_share(batch.longest) for batch in ask.batches) else 0
+        sheet.whole += sum(batch.whole for batch in ask.batches)
     return [(_by_row(lines), _by_row(again)) for lines, again in found]
 
 
@@ -193,6 +195,7 @@ def _write(name: str, sheet: Sheet, engine: Engine) -> None:
             engine=engine.engine,
             scores=tuple(sheet.scores),
             tokens=sum(forwarded.values()) + sheet.tokens,
+            tokens_whole=sheet.whole,
             seconds=round(sheet.seconds, 3),
         )
         record.write(staging / "scorecard.json")

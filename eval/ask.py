@@ -54,6 +54,11 @@ class Batch(NamedTuple):
         """Tokens of the longest prompt with its longest answer."""
         return max((len(b.context) + max(map(len, b.followers), default=0) for b in self.branches), default=0)
 
+    @property
+    def whole(self) -> int:
+        """Tokens to be read where each answer has its whole context before it; an answer's last token need not be."""
+        return sum(len(b.context) + max(len(it) - 1, 0) for b in self.branches for it in b.followers or [[]])
+
 
 @dataclass
 class Asked:

@@ -181,7 +181,9 @@ def _as_parquet(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     kinds |= dict.fromkeys(numbers, pa.float64())
     kinds |= {"clean_n": pa.int64()}
     for name, rows in tables.items():
-        columns = {key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in list(rows[0] if rows else ())}
+        columns = {
+            key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in list(rows[0] if rows else ())
+        }
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink, compression="zstd")
         yield f"{name}.parquet", sink.getvalue().to_pybytes()

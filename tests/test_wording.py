@@ -19,7 +19,7 @@ from tests.test_compare import choice, pair
 VALUE = re.compile(r"\{(\w+)\}")
 ELSEWHERE = {"base", "tuned", "clean", "touched", "sector", "general", "en", "zh"}
 """Words that records say."""
-SHEET = {"Terms", "Duplicates", "Leaks", "Languages", "Mended", "Personal data", "Exercises"}
+SHEET = {"Terms", "Duplicates", "Leaks", "Languages", "Mended", "Personal data", "Exercises", "Worth"}
 """Heads of the data sheet (configs/datasheet.py)."""
 
 

@@ -165,6 +165,21 @@ def test_an_adapter_of_another_base_is_refused(here, tiny_base):
     assert "whose weights are not those of" in told.err
 
 
+def test_an_adapter_whose_base_has_another_tokenizer_now_is_refused(tiny_base, finished, tmp_path):
+    """The weights are the same, two tokens of the vocabulary have changed places: every prompt would be other words."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    one, two = list(vocabulary)[-2:]
+    vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    adapter = finished / "runs/story/run/adapter"
+    told = sectorlm("score", f"{other}+{adapter}", "--tasks", "finance_topics", "--out", "refused")
+    assert told.code == 3
+    assert "another tokenizer than that of" in told.err
+
+
 @pytest.mark.parametrize(
     ("config", "rank"),
     [({"r": 4}, 8), ({"r": 16}, 16), ({"r": 16, "rank_pattern": {"q_proj": 40}}, 64), ({"r": 1}, 1)],

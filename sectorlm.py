@@ -43,6 +43,9 @@ def _views(found: list[Found]) -> list[Any]:
 def init(
     sector: opt.SectorName,
     folder: Annotated[Path, typer.Option("--in", help="Folder to write into.")] = Path(),
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="en|zh", help="Language of the comments and of the report.")
+    ] = "en",
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> Answer:
     """Write a commented starter recipe for a sector.
@@ -51,7 +54,7 @@ def init(
     """
     from configs.starter import write_starter
 
-    written = [str(path) for path in write_starter(sector, folder, force=force)]
+    written = [str(path) for path in write_starter(sector, folder, lang=lang, force=force)]
     lines = [*(f"wrote {path}" for path in written), f"next: sectorlm check {written[0]}"]
     return Answer({"files": written}, lines)
 

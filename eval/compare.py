@@ -20,6 +20,7 @@ from eval.paired import Paired, foreseen_of
 from eval.panel import MARGIN_TEXT, Margins, panel, pooled
 from eval.report import gather, html, markdown
 from eval.stats import detectable, flipped, holm
+from eval.wording import wording
 from eval.words import LIKELIHOOD
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def compare(job: Job) -> Comparison:
         "gates.margin": gates.margin,
         "gates.margin_text": gates.margin_text,
         "panel.margin_text": margins.text,
+        "lang": job.recipe.lang,
     }
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = stale(old, folder.report, settings, inputs) if old is not None else []
@@ -69,8 +71,8 @@ def compare(job: Job) -> Comparison:
     )
     with staged(folder.report) as staging:
         report = gather(comparison, folder)
-        (staging / "report.md").write_text(markdown(report), "utf-8")
-        (staging / "report.html").write_text(html(report), "utf-8")
+        (staging / "report.md").write_text(markdown(report, wording(job.recipe.lang)), "utf-8")
+        (staging / "report.html").write_text(html(report, job.recipe.lang), "utf-8")
         files = {name: digest_file(staging / name) for name in ("report.html", "report.md")}
         comparison = comparison.model_copy(update={"files": files, "made": made_by("eval", started)})
         crash_point("compare.before_record")

@@ -12,6 +12,7 @@ from configs.hub import HUB, hub_path
 from configs.memorisation import told
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
+from training.card_zh import chinese_section
 from training.footprint import footprint
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
     pieces = [
         f"---\n{data.to_yaml()}\n---\n",
         _head(job, run),
+        *chinese_section(job, corpus, run, comparison, release.accepted),
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
         "## General ability\n\nWhat the tuning cost.\n\n" + _table(comparison.general),

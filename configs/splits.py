@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import DataError, did_you_mean
+from configs.errors import DataError, SectorLMError, did_you_mean
 from configs.job import find_files
 from configs.store import digest_file
 from configs.task import LOCAL
@@ -209,21 +209,16 @@ def _stem(where: str) -> str:
 
 def _hub_rows(task: Task, split: str) -> Iterator[Mapping[str, Any]]:
     """Rows of a Hugging Face data set: plain data only, never its code."""
-    from datasets import load_dataset
+    from configs.hub import HubPath, hub_split
 
     names = task.dataset_name if isinstance(task.dataset_name, tuple) else (task.dataset_name,)
     for name in names:
         try:
-            found = load_dataset(task.dataset_path, name, split=split, revision=task.revision)
-        except Exception as error:  # datasets, fsspec and huggingface_hub each raise their own kinds
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise DataError(
-                f"the data set of task {task.task} cannot be read ({lines[0]})",
-                where=task.dataset_path,
-                hint="Check the network with `sectorlm doctor`, or give local files in a task file of your own.",
-            ) from error
-        for fields in found:
-            yield {"_file": name or "default", **fields}
+            for fields in hub_split(HubPath(task.dataset_path, name, task.revision), split):
+                yield {"_file": name or "default", **fields}
+        except SectorLMError as error:
+            hint = f"{error.hint} Local files do as well: `local` in a task file of your own."
+            raise type(error)(f"task {task.task}: {error.message}", where=error.where, hint=hint) from error
 
 
 def _refuse_empty_pins(task: Task, files: Files, roots: tuple[Path, ...]) -> None:

@@ -177,9 +177,10 @@ def _preparation(pack: SectorPack, tell: Wording) -> list[str]:
 
 
 def _probes(pack: SectorPack, tell: Wording) -> list[str]:
-    asked = ", ".join(name for name in pack.domain.probes if _ready(name))
+    probes = pack.domain.probes
+    mark = "" if all(map(_ready, probes)) else "# "  # whose items are yet to be fetched
     why = tell("quick tasks that are asked while training, to see forgetting early")
-    return [f"  probes: [{asked}]   # {why}"] if asked else []
+    return [f"  {mark}probes: [{', '.join(probes)}]   # {why}"] if probes else []
 
 
 def _pointers(pack: SectorPack, tell: Wording) -> list[str]:

@@ -75,7 +75,7 @@ def _table(rows: Sequence[Difference], tell: Wording) -> str:
             items(row, tell),
             seen_from(row),
         ]
-        lines.append([row.task, tell(NAMES[metric]), *values, baselines(row, tell), verdict(row, tell)])
+        lines.append([row.task, tell(NAMES.get(metric, metric)), *values, baselines(row, tell), verdict(row, tell)])
     return _grid(head, "llrrrrlrrrll", lines)
 
 

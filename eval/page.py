@@ -133,6 +133,7 @@ def _spent(card: Scorecard, tell: Wording) -> dict[str, Any]:
         "name": tell(card.model) if card.model in ("base", "tuned") else card.model,
         "asked": items,
         "tokens": card.tokens,
+        "saved": max(0, card.tokens_whole - card.tokens) if card.tokens_whole else None,
         "each": card.tokens / items if items else 0.0,
         "seconds": card.seconds,
         "engine": card.engine,

@@ -76,7 +76,7 @@ def _remarks(row: Difference, tell: Wording) -> list[str]:
         told.append(
             tell("{verdict}: only a difference above {least} could be seen.", verdict=verdict(row, tell), least=least)
         )
-    if row.clusters < FEW:
+    if row.clusters < FEW and row.method == "bootstrap":
         told.append(tell("{n} independent items are few: its interval may be too narrow.", n=row.clusters))
     if within_noise(row) and row.noise:
         told.append(

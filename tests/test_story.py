@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from configs.records import Comparison, Corpus, Release, Run, Scorecard
 from configs.store import HOUSE, digest_file, verify_files
 

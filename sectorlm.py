@@ -43,6 +43,9 @@ def _views(found: list[Found]) -> list[Any]:
 def init(
     sector: opt.SectorName,
     folder: Annotated[Path, typer.Option("--in", help="Folder to write into.")] = Path(),
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="en|zh", help="Language of the comments and of the report.")
+    ] = "en",
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> Answer:
     """Write a commented starter recipe for a sector.
@@ -51,7 +54,7 @@ def init(
     """
     from configs.starter import write_starter
 
-    written = [str(path) for path in write_starter(sector, folder, force=force)]
+    written = [str(path) for path in write_starter(sector, folder, lang=lang, force=force)]
     lines = [*(f"wrote {path}" for path in written), f"next: sectorlm check {written[0]}"]
     return Answer({"files": written}, lines)
 
@@ -245,10 +248,11 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
     """
     from configs.errors import RecipeError
 
-    if len(targets) == 1:
+    if len(targets) == 1 and not (targets[0] / "scorecard.json").is_file():
         return _stage("compare", targets[0], sets, runs)
     if len(targets) < 2:
-        raise RecipeError("got no target: give one recipe, or scorecard folders", where="compare")
+        given = f"one scorecard, {targets[0]}" if targets else "no target"
+        raise RecipeError(f"got {given}: give one recipe, or two scorecard folders or more", where="compare")
     from eval.compare import compare_several
     from eval.report import difference_table
     from eval.sentences import general, pooled
@@ -257,8 +261,9 @@ def compare(targets: opt.Targets, sets: opt.Sets = NO_SETS, runs: opt.Runs = RUN
     for other, found in zip(targets[1:], compare_several(targets[0], targets[1:]), strict=True):
         rows = [*found.differences, *found.general]
         table = difference_table(rows)
-        if len(targets) > 2:
-            table.title = f"{other.name} (tuned) against {targets[0].name} (base)"
+        names = [it.resolve().name for it in (other, targets[0])]
+        ours, theirs = names if len(set(names)) > 1 else map(str, (other, targets[0]))
+        table.title = f"{ours} (tuned) against {theirs} (base)"
         shown += [table, *map(pooled, found.pooled), *([general(found.panel)] if found.panel else [])]
         data.append({"model": str(other), "differences": [row.model_dump(mode="json") for row in rows]})
     return Answer(data[0]["differences"] if len(data) == 1 else data, shown)

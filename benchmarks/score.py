@@ -66,11 +66,13 @@ def ours(ask: Found) -> Found:
     prompts = time.process_time() - read
     answer("benchmark", models, scorer, [asked])
     seconds = time.process_time() - begin
-    answers = {}
+    answers, cut = {}, []
     for line in read_answers(models[0].folder / "answers.jsonl")[task.stem]:
         likely = [-line["nats"]] if "nats" in line else line.get("loglikelihoods")
         answers[str(line["row"])] = line["text"] if likely is None else likely
-    return {"tokens": door.tokens, "seconds": seconds, "forward": door.seconds, "prompts": prompts, "answers": answers}
+        cut += [str(line["row"])] * line["truncated"]
+    cost = {"tokens": door.tokens, "seconds": seconds, "forward": door.seconds, "prompts": prompts}
+    return {**cost, "answers": answers, "cut": cut}
 
 
 def make_adapter(base: Path, folder: Path) -> None:
@@ -120,11 +122,16 @@ def run_peer(keep: Path, given: argparse.Namespace, case: str) -> Found:
 
 
 def agreement(mine: Found, theirs: Found) -> tuple[float, int]:
-    """The largest difference of a log-likelihood, and how many answers differ."""
+    """The largest difference of a log-likelihood, and how many answers differ.
+
+    Prompts longer than the context are left out: the two cut them differently (docs/comparable.md).
+    """
     if mine["answers"].keys() != theirs["answers"].keys():
         raise SystemExit("the two sides answered different items")
     largest, changed = 0.0, 0
     for row, our in mine["answers"].items():
+        if row in mine["cut"]:
+            continue
         their = theirs["answers"][row]
         if isinstance(our, str):
             changed += our != their
@@ -149,7 +156,7 @@ def row(case: str, mine: Found, theirs: Found) -> str:
         f"{mine['seconds'] / theirs['seconds']:.3f}x",
         " / ".join(f"{part:.2f}x" for part in TARGETS[case]) if case in TARGETS else "",
         f"{largest:.1e}",
-        f"{changed}",
+        f"{changed}" + (f" ({len(mine['cut'])} cut, not compared)" if mine["cut"] else ""),
     ]
     return f"| {' | '.join(cells)} |"
 

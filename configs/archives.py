@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError, UnsafeArtefactError
-from configs.job import natural
+from configs.job import COMPRESSED, natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,6 @@ PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 """Endings of files that run code when opened the usual way."""
 PROGRAMS = (".py", ".pyc", ".sh", ".exe", ".dll", ".so", ".bat", ".ps1", ".jar")
 """Endings of programs: a "loading script" is none of our business."""
-COMPRESSED = (".gz", ".zst")
 PACKED = re.compile(r"\.(zip|tar|tgz|tar\.(gz|zst|bz2|xz))$")
 """Names of archives."""
 HEAD_BYTES = 2**20

@@ -38,7 +38,7 @@ def base_folder(base: str, roots: tuple[Path, ...] = (HOUSE,), weights: bool = T
     Raises:
         DataError: no such folder, no config.json in it, or the hub has no such model.
         UnsafeArtefactError: the weights are pickled, or the model wants to run its own code.
-        StorageError: the hub cannot be reached and the model is not in the local cache.
+        StorageError: the hub cannot be reached and the model is not in the local cache, or its terms are not accepted.
     """
     if (folder := local_folder(base, roots)) is not None:
         return _checked(folder.resolve(), weights=weights)
@@ -106,13 +106,11 @@ def _check_header(path: Path) -> None:
 
 
 def _download(base: str) -> Path:
+    """The files of a base on the hub, in the cache: weights as safetensors, configuration and tokenizer; never a program."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import HFValidationError
+
+    from configs.hub import refusal
 
     name, _, revision = base.partition("@")
     patterns = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE*"]
@@ -120,14 +118,8 @@ def _download(base: str) -> Path:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except HFValidationError as error:
         raise DataError("neither a folder nor the id of a model on the hub", where=base) from error
-    except RepositoryNotFoundError as error:
-        raise DataError("the hub has no such model, or it needs a token", where=base, hint="Set HF_TOKEN.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise StorageError(
-            f"the hub cannot be reached and the model is not in the local cache ({type(error).__name__})",
-            where=base,
-            hint="Check the network with `sectorlm doctor`, or give a local folder.",
-        ) from error
+    except Exception as error:  # httpx and huggingface_hub each raise their own kinds
+        raise refusal(error, base, "the base model") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from configs.load import load_recipe, load_task, problems, read_recipe
 from configs.overlap import check_apart
 from configs.problems import at_place
 from configs.progress import say
-from configs.recipe import Evaluate, Prepare, Recipe, Source
+from configs.recipe import SECTORS, Evaluate, Prepare, Recipe, Source
+from configs.sector import beside_the_pack, load_sector
 from configs.splits import files_of, origin, split_files
 from configs.store import HOUSE, RunFolder
 
@@ -180,6 +181,9 @@ def _check_source(found: Checked, position: int, source: Source, roots: tuple[Pa
         forbidden = licence_problem(source, use)
         if forbidden:
             raise PolicyError(forbidden)
+    if (sector := found.tree.value.get("sector")) in SECTORS:
+        for key, told in beside_the_pack(source, load_sector(sector)):
+            found.note("corpora", position, key, text=told)
     for path in source.paths:
         if path.startswith(HUB):
             with found.at("corpora", position, "path"):

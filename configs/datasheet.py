@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.governance import strictest
+from configs.wording import ENGLISH
 from configs.worth import valuation_beside, valuation_told
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configs.records import Corpus, SourceLedger
+    from configs.wording import Wording
 
 WHOLE = 0.8
 """Part of a test item from which on it counts as found in whole, as in data_prep/leaks.py."""
@@ -45,25 +47,27 @@ class Leak(NamedTuple):
     """Those of which the documents hold 80 % or more."""
 
 
-def datasheet(corpus: Corpus, folder: Path | None = None) -> dict[str, str]:
+def datasheet(corpus: Corpus, folder: Path | None = None, tell: Wording = ENGLISH) -> dict[str, str]:
     """What holds for the whole corpus, under a word for each: terms, near-duplicates, leaks; and what it was found to be
     worth, where its `folder` is given and `sectorlm worth` measured it.
+
+    The words are keys and stay English; what is said under them is in the language of `tell`, its worth in English.
     """
     found = valuation_beside(corpus, folder)[0] if folder is not None else None
     return {
-        "Terms": " ".join(strictest(corpus.sources).sentences()),
-        "Duplicates": _duplicates(corpus),
-        "Leaks": _leaks(corpus),
+        "Terms": tell(" ").join(strictest(corpus.sources).sentences(tell)),
+        "Duplicates": _duplicates(corpus, tell),
+        "Leaks": _leaks(corpus, tell),
     } | ({"Worth": " ".join((f"{valuation_told(found)}.", *found.notes))} if found is not None else {})
 
 
-def findings(corpus: Corpus, source: SourceLedger) -> dict[str, str]:
+def findings(corpus: Corpus, source: SourceLedger, tell: Wording = ENGLISH) -> dict[str, str]:
     """What was met in the documents of one source, under a word for each; what there was nothing of is left out."""
     found = {
-        "Languages": counted(source.languages),
-        "Mended": counted(source.mended),
-        "Personal data": _personal(corpus, source),
-        "Exercises": counted(source.exercises),
+        "Languages": _named(source.languages, "languages", tell),
+        "Mended": counted({tell.reason(name): count for name, count in source.mended.items()}, tell),
+        "Personal data": _personal(corpus, source, tell),
+        "Exercises": _named(source.exercises, "exercises", tell),
     }
     return {name: told for name, told in found.items() if told}
 
@@ -81,40 +85,48 @@ def leaks(corpus: Corpus) -> list[Leak]:
     ]
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def counted(counts: Mapping[str, int], tell: Wording = ENGLISH) -> str:
     """Counts in words, the largest first.
 
     >>> counted({"en": 2, "zh-Hans": 1200})
     'zh-Hans 1,200, en 2'
     """
-    return ", ".join(
+    return tell(", ").join(
         f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     )
 
 
-def _duplicates(corpus: Corpus) -> str:
+def _named(counts: Mapping[str, int], table: str, tell: Wording) -> str:
+    return counted({tell.term(table, name): count for name, count in counts.items()}, tell)
+
+
+def _duplicates(corpus: Corpus, tell: Wording) -> str:
     if corpus.near_duplicates is None:
-        return "Documents with the same content count as one."
-    return (
+        return tell("Documents with the same content count as one.")
+    return tell(
         "Documents with the same content count as one; so do plain texts whose runs of five words or Chinese characters "
-        f"overlap by {corpus.near_duplicates:g} or more (Jaccard)."
+        "overlap by {share} or more (Jaccard).",
+        share=f"{corpus.near_duplicates:g}",
     )
 
 
-def _leaks(corpus: Corpus) -> str:
+def _leaks(corpus: Corpus, tell: Wording) -> str:
     found = leaks(corpus)
     if not found:
-        return "Test items were not looked for."
-    told = "; ".join(
-        f"{leak.task} {leak.touched:,} of {leak.checked:,}" + (f" ({leak.whole:,} in whole)" if leak.touched else "")
+        return tell("Test items were not looked for.")
+    told = tell("; ").join(
+        tell("{task} {touched} of {checked}", task=leak.task, touched=f"{leak.touched:,}", checked=f"{leak.checked:,}")
+        + (tell(" ({count} in whole)", count=f"{leak.whole:,}") if leak.touched else "")
         for leak in found
     )
     done = LEAKING[corpus.settings.get("prepare.decontaminate", "off")] if any(leak.touched for leak in found) else ""
-    return f"Test items that share a long passage with a document as it was read: {told}. {done}".rstrip()
+    told = tell("Test items that share a long passage with a document as it was read: {told}.", told=told)
+    return f"{told}{tell(' ')}{tell(done)}" if done else told
 
 
-def _personal(corpus: Corpus, source: SourceLedger) -> str:
+def _personal(corpus: Corpus, source: SourceLedger, tell: Wording) -> str:
     policy = corpus.settings.get(f"corpora[{source.name}].personal", "off")
     if policy == "off":
-        return "not looked for"
-    return f"{counted(source.personal)}; {PERSONAL[policy]}" if source.personal else "none found"
+        return tell("not looked for")
+    found = _named(source.personal, "personal", tell)
+    return f"{found}{tell('; ')}{tell(PERSONAL[policy])}" if found else tell("none found")

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from configs.errors import DataError
 from configs.licences import Governed, Kind, licence_kind, licence_name, licence_problem
+from configs.wording import ENGLISH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from configs.wording import Wording
 
 KINDS: tuple[Kind, ...] = (
     "public-domain",
@@ -29,6 +32,17 @@ KINDS: tuple[Kind, ...] = (
 GRADES = ("general", "important", "core")
 """Grades of data from the lowest to the highest (GB/T 43697-2024, clause 6.1)."""
 USES = ("research", "commercial")
+DUTIES = (
+    "name the authors and say what was changed.",
+    "keep the copyright notice with copies of the text.",
+    "share-alike: adapted material that is passed on stays under the same licence.",
+    "copyleft: works derived from it that are passed on stay under the same licence, with their source.",
+    "no derivatives: adapted material must not be passed on.",
+    "no commercial use.",
+    "nothing shows what is allowed: ask the holder before anything is passed on.",
+)
+"""What licences ask for: attribution, notices, share-alike, copyleft, no derivatives, no commercial use, unclear ones."""
+BINDING = "{names} each ask for their own licence: one work may not be able to obey."
 
 
 class Terms(NamedTuple):
@@ -45,13 +59,15 @@ class Terms(NamedTuple):
     obligations: tuple[str, ...]
     """What passing the corpus or a work made from it on asks for, a sentence each."""
 
-    def sentences(self) -> list[str]:
-        """The terms in words, for a card or a terminal."""
-        allowed = " and ".join(self.uses) or "no use"
-        return [
-            f"Strictest licence: {self.kind}. Highest grade: {self.grade} (GB/T 43697-2024). Allowed: {allowed}.",
-            *self.obligations,
-        ]
+    def sentences(self, tell: Wording = ENGLISH) -> list[str]:
+        """The terms in words, for a card, a page or a terminal."""
+        told = tell(
+            "Strictest licence: {kind}. Highest grade: {grade} (GB/T 43697-2024). Allowed: {allowed}.",
+            kind=tell.term("licences", self.kind),
+            grade=tell.term("grades", self.grade),
+            allowed=tell(" and ").join(tell.term("uses", use) for use in self.uses) or tell("no use"),
+        )
+        return [told, *_obligations(self.licences, tell)]
 
 
 def strictest(sources: Sequence[Governed]) -> Terms:
@@ -77,8 +93,9 @@ def strictest(sources: Sequence[Governed]) -> Terms:
     )
 
 
-def _obligations(licences: dict[str, list[str]]) -> list[str]:
+def _obligations(licences: Iterable[str], tell: Wording = ENGLISH) -> list[str]:
     """What the licences ask for, the names of those that ask for it with each."""
+    licences = list(licences)
     attributed = [name for name in licences if re.match("(CC-BY|ODC-By|ODbL|GFDL|OGL|CDLA|DL-DE-BY|etalab|NLOD)", name)]
     noticed = [name for name in licences if licence_kind(name) == "permissive" and name not in (*attributed, "own")]
     alike = [name for name in licences if licence_kind(name) == "share-alike" or "-SA-" in name]
@@ -86,20 +103,10 @@ def _obligations(licences: dict[str, list[str]]) -> list[str]:
     unchanged = [name for name in licences if "-ND-" in name]
     unpaid = [name for name in licences if licence_kind(name) in ("noncommercial", "research-only")]
     unclear = [name for name in licences if licence_kind(name) == "unknown" and name not in unchanged]
-    found = [
-        (attributed, "name the authors and say what was changed"),
-        (noticed, "keep the copyright notice with copies of the text"),
-        (alike, "share-alike: adapted material that is passed on stays under the same licence"),
-        (copyleft, "copyleft: works derived from it that are passed on stay under the same licence, with their source"),
-        (unchanged, "no derivatives: adapted material must not be passed on"),
-        (unpaid, "no commercial use"),
-        (unclear, "nothing shows what is allowed: ask the holder before anything is passed on"),
-    ]
-    lines = [f"{', '.join(names)}: {duty}." for names, duty in found if names]
+    found = zip((attributed, noticed, alike, copyleft, unchanged, unpaid, unclear), DUTIES, strict=True)
+    lines = [f"{tell(', ').join(names)}{tell(': ')}{tell(duty)}" for names, duty in found if names]
     if len(binding := {_family(name) for name in (*alike, *copyleft)}) > 1:
-        lines.append(
-            f"{' and '.join(sorted(binding))} each ask for their own licence: one work may not be able to obey."
-        )
+        lines.append(tell(BINDING, names=tell(" and ").join(sorted(binding))))
     return lines
 
 

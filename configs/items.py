@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.errors import DataError
+from configs.errors import DataError, RecipeError
 from configs.splits import LOCAL, rows_of, split_files
 from configs.store import digest_json, hashed
 from configs.template import template
@@ -104,10 +104,10 @@ def read_items(
 
 def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
     """A rendered row whose gold is not resolved yet, or the reason why it cannot be one."""
-    text = template(task.doc_to_text)(fields)
+    text = _filled(task, "doc_to_text", row, fields)
     choices: tuple[str, ...] = ()
     if isinstance(task.doc_to_choice, str):
-        listed = _listed(template(task.doc_to_choice)(fields))
+        listed = _listed(_filled(task, "doc_to_choice", row, fields))
         if listed is None:
             return "choices are not a list"
         choices = listed
@@ -120,21 +120,36 @@ def _draft(task: Task, row: int, fields: Mapping[str, Any]) -> _Draft | str:
             return "repeated choices"
     elif not text.strip():
         return "empty text"
-    target = template(task.doc_to_target)(fields) if task.doc_to_target else ""
+    target = _filled(task, "doc_to_target", row, fields)
     accepted: tuple[str, ...] = ()
     if task.output_type == "generate_until" and task.doc_to_choice is None:
         target, accepted = _expected(task, target)
         if not target.strip():
             return "empty answer"
-    cluster = template(task.cluster)(fields) if task.cluster else digest_json([text, choices])
+    cluster = _filled(task, "cluster", row, fields) if task.cluster else digest_json([text, choices])
     if task.doc_to_decontamination_query:
-        leak = template(task.doc_to_decontamination_query)(fields)
+        leak = _filled(task, "doc_to_decontamination_query", row, fields)
     else:
         own = choices if isinstance(task.doc_to_choice, str) else ()
         answer = (accepted or (target,)) if task.output_type == "generate_until" else ()
         leak = "\n".join((text, *own, *answer))
-    subject = template(task.subject)(fields).strip() if task.subject else ""
+    subject = _filled(task, "subject", row, fields).strip()
     return _Draft(row, text, choices, target, cluster, leak, subject, accepted)
+
+
+def _filled(task: Task, key: str, row: int, fields: Mapping[str, Any]) -> str:
+    """What the template under a key of the task makes of a row; nothing without a template.
+
+    Raises:
+        RecipeError: it is not valid Jinja.
+        DataError: it asks for a column that the row lacks, or cannot be filled.
+    """
+    text = getattr(task, key)
+    try:
+        return template(text)(fields) if text else ""
+    except (RecipeError, DataError) as error:
+        where = f"{task.task}: {key}, row {row + 1}"
+        raise type(error)(error.message, where=where, hint=error.hint) from error
 
 
 def _expected(task: Task, rendered: str) -> tuple[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from configs.recipe import Recipe
 
 MAGIC = frozenset("*?[")
+COMPRESSED = (".gz", ".zst")
+"""Endings of single files that are packed."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,16 @@ def roots_of(recipe: Recipe, recipe_path: Path) -> tuple[Path, ...]:
 
 def find_files(path: str, roots: tuple[Path, ...]) -> list[Path]:
     """The files that `path` means (a file, a folder or a glob; `archive!inside` gives the archive), sorted as
-    people count: `2.txt` before `10.txt`.
+    people count: `2.txt` before `10.txt`. Where a packed file is not there, what was in it may be: `a.json` for
+    `a.json.gz`, and the files `inside` of an archive's folder for the archive.
 
     Raises:
         UnsafeArtefactError: the path, or a link below it, leads out of every root.
         DataError: nothing is there; the message names the places that were looked at.
     """
-    outer = path.partition("!")[0]
+    outer, _, inside = path.partition("!")
     for root in roots:
-        found = _below(root, outer)
+        found = _below(root, outer) or _unpacked(root, outer, inside)
         if not found:
             continue
         for file in found:
@@ -69,6 +73,21 @@ def find_files(path: str, roots: tuple[Path, ...]) -> list[Path]:
         return found
     looked = ", ".join(dict.fromkeys(str(root) for root in roots))
     raise DataError("no such file", where=path, hint=f"Looked in: {looked}. Add a folder with `data: [FOLDER]`.")
+
+
+def _unpacked(root: Path, path: str, inside: str) -> list[Path]:
+    """What lies in place of a packed file that is not there."""
+    if not MAGIC.isdisjoint(path):
+        return []
+    if inside and (root / path).parent.is_dir():
+        folder = (root / path).parent
+        return [file for file in _below(root, folder.as_posix()) if _matches(file.relative_to(folder), inside)]
+    return _below(root, path.rpartition(".")[0]) if path.endswith(COMPRESSED) else []
+
+
+def _matches(file: Path, inside: str) -> bool:
+    """The same as inside of an archive: `*` stands for anything, `/` included."""
+    return fnmatchcase(file.as_posix(), inside) or fnmatchcase(file.as_posix(), f"*/{inside}")
 
 
 def _encodes(file: Path) -> bool:

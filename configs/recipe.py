@@ -252,6 +252,8 @@ class Recipe(Part):
     """The only source of randomness; every random draw is derived from (seed, purpose, id)."""
     use: Literal["research", "commercial"] = "research"
     """What the result is for; sources whose licence forbids it are refused."""
+    lang: Literal["en", "zh"] = "en"
+    """Language of the report; with `zh` the model card has a Chinese section too. `sectorlm report --lang` writes another."""
     data: tuple[str, ...] = ()
     """Folders that paths are resolved in, relative to the recipe. Paths outside of all roots are refused."""
     corpora: tuple[Source, ...] = Field(min_length=1)

@@ -83,6 +83,8 @@ class Scorecard(Record):
     scores: tuple[Score, ...]
     tokens: int
     """Tokens forwarded."""
+    tokens_whole: int = 0
+    """Tokens of all prompts if each answer were read behind its whole context, and nothing written; 0 where unknown."""
     seconds: float
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from configs.errors import RecipeError, did_you_mean
-from configs.licences import Kind  # noqa: TC001 - pydantic reads it
+from configs.licences import Kind, licence_kind
 from configs.load import validated
 from configs.part import Part
 from configs.recipe import SECTORS, Sector, Source
@@ -118,6 +118,19 @@ class SectorPack(Part):
         if not any("zh" in corpus.language for corpus in self.corpora) and not self.gaps:
             raise ValueError("no Chinese corpus: say so under gaps")
         return self
+
+
+def beside_the_pack(source: Source, pack: SectorPack) -> list[tuple[str, str]]:
+    """What of a source a sector's pack would not have expected: the key, and a sentence."""
+    found, kind = [], licence_kind(source.licence)
+    if pack.domain.licences and kind not in pack.domain.licences:
+        usual = ", ".join(pack.domain.licences)
+        found.append(
+            ("licence", f"{source.licence} is {kind}; releases of this sector are usually made of {usual} data")
+        )
+    if source.personal == "off" and pack.domain.personal:
+        found.append(("personal", f"off, but texts of this sector hold {', '.join(pack.domain.personal)}"))
+    return found
 
 
 def load_sector(sector: str) -> SectorPack:

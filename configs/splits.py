@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import DataError, did_you_mean
+from configs.errors import DataError, SectorLMError, did_you_mean
 from configs.job import find_files
 from configs.store import digest_file
 from configs.task import LOCAL
@@ -125,7 +125,7 @@ def rows_of(task: Task, split: str, roots: tuple[Path, ...], refused: Counter[st
 
     Raises:
         DataError: no such split or file, a field of `where` or `rename` that a row lacks, a file that differs from its
-            sha256, or a data set of the hub that cannot be read.
+            sha256, a sha256 of no file, or a data set of the hub that cannot be read.
     """
     files = files_of(task, roots)
     allowed = None if files is None else _keys(task, files, split, roots)
@@ -186,6 +186,7 @@ def _local_rows(
     from configs.read import Reading, read_rows
 
     reading = Reading()
+    _refuse_empty_pins(task, files, roots)
     for path in files.paths(task, split):
         found = find_files(path, roots)
         for file in found:
@@ -208,27 +209,50 @@ def _stem(where: str) -> str:
 
 def _hub_rows(task: Task, split: str) -> Iterator[Mapping[str, Any]]:
     """Rows of a Hugging Face data set: plain data only, never its code."""
-    from datasets import load_dataset
+    from configs.hub import HubPath, hub_split
 
     names = task.dataset_name if isinstance(task.dataset_name, tuple) else (task.dataset_name,)
     for name in names:
         try:
-            found = load_dataset(task.dataset_path, name, split=split, revision=task.revision)
-        except Exception as error:  # datasets, fsspec and huggingface_hub each raise their own kinds
-            lines = str(error).strip().splitlines() or [type(error).__name__]
+            for fields in hub_split(HubPath(task.dataset_path, name, task.revision), split):
+                yield {"_file": name or "default", **fields}
+        except SectorLMError as error:
+            hint = f"{error.hint} Local files do as well: `local` in a task file of your own."
+            raise type(error)(f"task {task.task}: {error.message}", where=error.where, hint=hint) from error
+
+
+def _refuse_empty_pins(task: Task, files: Files, roots: tuple[Path, ...]) -> None:
+    """A sha256 under a name with a slip would never be compared with anything.
+
+    Where some of the task's files are not there, a name may be theirs.
+
+    Raises:
+        DataError: a name is that of none of the task's files.
+    """
+    named = [*files.keys.values()]
+    named += [path for paths in files.data_files.values() for path in ((paths,) if isinstance(paths, str) else paths)]
+    if not task.metadata.sha256 or not all(_there(path, roots) for path in named):
+        return
+    there = [file for path in named for file in find_files(path, roots)]
+    for name in task.metadata.sha256:
+        if not any(_is_called(file, name) for file in there):
+            names = sorted({file.name for file in there})
             raise DataError(
-                f"the data set of task {task.task} cannot be read ({lines[0]})",
-                where=task.dataset_path,
-                hint="Check the network with `sectorlm doctor`, or give local files in a task file of your own.",
-            ) from error
-        for fields in found:
-            yield {"_file": name or "default", **fields}
+                f"no file of task {task.task} is called {name}, which has a sha256 there",
+                where=f"{task.task}: metadata.sha256",
+                hint=did_you_mean(name, names) or f"Its files are: {', '.join(names[:SEEN])}.",
+            )
+
+
+def _is_called(file: Path, name: str) -> bool:
+    """Whether a name of `metadata.sha256` is a file's: the end of its path."""
+    return f"/{file.as_posix()}".endswith(f"/{name}")
 
 
 def _check_digest(task: Task, file: Path) -> None:
     """Compare a file with the sha256 that the task's metadata gives for its name."""
     for name, expected in task.metadata.sha256.items():
-        if f"/{file.as_posix()}".endswith(f"/{name}") and digest_file(file) != expected:
+        if _is_called(file, name) and digest_file(file) != expected:
             raise DataError(
                 f"bytes differ from the sha256 in task {task.task}",
                 where=str(file),

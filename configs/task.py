@@ -242,6 +242,8 @@ class Task(Part):
             raise ValueError(f"{self.output_type} needs doc_to_target")
         if self.fewshot_split == self.test_split:
             raise ValueError("fewshot_split is the test_split: worked examples would leak the answers")
+        if self.num_fewshot and self.fewshot_split is None:
+            raise ValueError(f"num_fewshot is {self.num_fewshot}, but no fewshot_split says where examples come from")
         by_class = [entry.metric for entry in self.metric_list if entry.metric in BY_CLASS]
         if by_class and not isinstance(self.doc_to_choice, tuple):
             raise ValueError(f"metric {by_class[0]} counts by class: it needs doc_to_choice as a list")

@@ -43,6 +43,7 @@ class Sheet:
     again: list[Line] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     tokens: int = 0
+    whole: int = 0
     seconds: float = 0.0
 
 
@@ -93,6 +94,7 @@ def _answers(ask: Asked, sheets: Sequence[Sheet], engine: Engine, budget: int) -
                 bar.advance(len(batch.prompts) if not turn else 0)
     for sheet, _ in zip(sheets, found, strict=True):
         sheet.tokens += ask.shared if any(engine.may_share(batch.longest) for batch in ask.batches) else 0
+        sheet.whole += sum(batch.whole for batch in ask.batches)
     return [(_by_row(lines), _by_row(again)) for lines, again in found]
 
 
@@ -101,13 +103,16 @@ def _by_row(lines: list[Line]) -> list[Line]:
 
 
 def _lines(task: Task, batch: Batch, sheet: Sheet, engine: Engine, how: tuple[str, int, int]) -> list[Line]:
-    """One model's answers to a batch: those on disk, or asked now; `how` is the batch's digest, shared tokens, budget."""
+    """One model's answers to a batch: those on disk, or asked now; `how` is the batch's digest, shared tokens, budget.
+
+    Of a line on disk only what the model gave is taken: the item's row, cluster and subject may have changed since.
+    """
     of_batch, shared, budget = how
     names = [prompt.digest for prompt in batch.prompts]
     key = digest_json([sheet.model.digest, of_batch])[:16]
     known = sheet.log.find(key, names)
     if known is not None:
-        return known
+        return [line | _line(task, prompt) for line, prompt in zip(known, batch.prompts, strict=True)]
     started, before = time.monotonic(), engine.tokens
     with engine.using(sheet.model.side or sheet.model.which):
         if task.output_type == "generate_until":
@@ -190,6 +195,7 @@ def _write(name: str, sheet: Sheet, engine: Engine) -> None:
             engine=engine.engine,
             scores=tuple(sheet.scores),
             tokens=sum(forwarded.values()) + sheet.tokens,
+            tokens_whole=sheet.whole,
             seconds=round(sheet.seconds, 3),
         )
         record.write(staging / "scorecard.json")

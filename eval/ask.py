@@ -54,6 +54,11 @@ class Batch(NamedTuple):
         """Tokens of the longest prompt with its longest answer."""
         return max((len(b.context) + max(map(len, b.followers), default=0) for b in self.branches), default=0)
 
+    @property
+    def whole(self) -> int:
+        """Tokens to be read where each answer has its whole context before it; an answer's last token need not be."""
+        return sum(len(b.context) + max(len(it) - 1, 0) for b in self.branches for it in b.followers or [[]])
+
 
 @dataclass
 class Asked:
@@ -118,10 +123,13 @@ def ask(name: str, roots: tuple[Path, ...], wish: Evaluate, seed: int) -> Asked:
     pool = read_items(task, task.fewshot_split, roots)[0] if task.fewshot_split else []
     free = unasked(pool, everything)
     shots = task.num_fewshot if wish.shots is None else wish.shots
-    shown = examples(task, free, shots, seed) if task.output_type != "loglikelihood_rolling" else []
+    if task.output_type == "loglikelihood_rolling":
+        shots = 0
+    shown = examples(task, free, shots, seed)
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(refused.items()))
     rows = f" of {place}" if (place := origin(task, roots)) else ""
-    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)} worked examples{reasons}")
+    wished = f" of {shots}" if len(shown) < shots else ""
+    say(f"  {task.task}: {len(items)} items{rows}, {len(shown)}{wished} worked examples{reasons}")
     if told := foreseen_note(task, items):
         say(f"  {told}")
     return Asked(task, items, block(task, shown), baselines(task, items, free, seed), seed, shown)

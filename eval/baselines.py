@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from configs.progress import say
-from eval.score import STATISTICS, Answers, sums_of
+from eval.score import BY_CLASS, STATISTICS, Answers, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from configs.items import Item
     from configs.task import Task
 
+BY_CHOICE = frozenset({"acc", "acc_norm", "exact_match", *BY_CLASS})
+"""Metrics of answers that are one of the item's choices, chosen or written."""
 ENOUGH = 50
 """Training rows below which a trained baseline says nothing."""
 
@@ -25,12 +27,12 @@ def baselines(task: Task, items: Sequence[Item], pool: Sequence[Item], seed: int
     fewshot_split without test items; it is left out, with its reason, where that cannot be done.
     """
     metric = task.metric_list[0].metric
-    if task.output_type != "multiple_choice":
+    if task.doc_to_choice is None or metric not in BY_CHOICE:
         return {}
     positions = range(min(len(item.choices) for item in items))
     constant = [_value(task, metric, items, [item.choices[position] for item in items]) for position in positions]
     found = {"majority": max(constant)}
-    if metric in ("acc", "acc_norm"):
+    if metric not in BY_CLASS:
         found["random"] = sum(1 / len(item.choices) for item in items) / len(items)
     reason = _without_tfidf(task, pool)
     if reason:
@@ -48,6 +50,8 @@ def _without_tfidf(task: Task, pool: Sequence[Item]) -> str:
         return "scikit-learn is not installed: pip install 'sectorlm[baselines]'"
     if not isinstance(task.doc_to_choice, tuple):
         return "every question has choices of its own"
+    if task.fewshot_split is None:
+        return "it has no split for examples to learn from"
     if len(pool) < ENOUGH:
         return f"its split for examples has {len(pool)} rows, fewer than {ENOUGH}"
     if len({item.target for item in pool}) < 2:

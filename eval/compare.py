@@ -6,6 +6,7 @@ Nothing here loads a model: the answers on disk are enough.
 from __future__ import annotations
 
 import time
+from math import isclose
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.errors import DataError
@@ -14,10 +15,12 @@ from configs.records import Comparison, Corpus, Difference, Run, Scorecard, made
 from configs.releasing import Gates
 from configs.store import crash_point, digest_file, staged, verify_files
 from eval.answers import Line, read_answers
+from eval.forms import form_note, still_compared
 from eval.paired import Paired, foreseen_of
 from eval.panel import MARGIN_TEXT, Margins, panel, pooled
 from eval.report import gather, html, markdown
 from eval.stats import detectable, flipped, holm
+from eval.wording import wording
 from eval.words import LIKELIHOOD
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def compare(job: Job) -> Comparison:
         "gates.margin": gates.margin,
         "gates.margin_text": gates.margin_text,
         "panel.margin_text": margins.text,
+        "lang": job.recipe.lang,
     }
     old = Comparison.read_if_there(folder.report / "comparison.json")
     reasons = stale(old, folder.report, settings, inputs) if old is not None else []
@@ -67,8 +71,8 @@ def compare(job: Job) -> Comparison:
     )
     with staged(folder.report) as staging:
         report = gather(comparison, folder)
-        (staging / "report.md").write_text(markdown(report), "utf-8")
-        (staging / "report.html").write_text(html(report), "utf-8")
+        (staging / "report.md").write_text(markdown(report, wording(job.recipe.lang)), "utf-8")
+        (staging / "report.html").write_text(html(report, job.recipe.lang), "utf-8")
         files = {name: digest_file(staging / name) for name in ("report.html", "report.md")}
         comparison = comparison.model_copy(update={"files": files, "made": made_by("eval", started)})
         crash_point("compare.before_record")
@@ -144,9 +148,11 @@ def compared(
         ours_there, theirs_there = ours[task], theirs[task]
         if ours_there.metric != theirs_there.metric:
             raise DataError(f"{task} was scored by {ours_there.metric} and by {theirs_there.metric}", where=task)
+        if told := form_note(base, tuned, task):
+            say(f"  {told}")
         lines = _joined(task, before[task], after[task])
         pairs[task] = Paired(task, theirs_there.metric, lines, (seed, resamples))
-        rows.append(_difference(ours_there, theirs_there, pairs[task], _touched(corpus, task)))
+        rows.append(_difference(ours_there, theirs_there, pairs[task], _touched(corpus, tuned, task)))
     general = _general(tuned)
     sector = _corrected([row for row in rows if row.task not in general])
     rest = _corrected([row for row in rows if row.task in general])
@@ -169,9 +175,14 @@ def _read(folder: Path) -> Scorecard:
     return card
 
 
-def _touched(corpus: Corpus | None, task: str) -> frozenset[str] | None:
-    """The items of a task that a training document touches; None where the corpus was not compared with it."""
+def _touched(corpus: Corpus | None, card: Scorecard, task: str) -> frozenset[str] | None:
+    """The items of a task that a training document touches; None where the corpus was not compared with them."""
     if corpus is None or task not in corpus.checked:
+        return None
+    if not still_compared(corpus, card, task):
+        say(
+            f"  {task}: changed since the corpus was compared with it, so that nothing is known of leaks: prepare again"
+        )
         return None
     return frozenset(corpus.touched.get(task, ()))
 
@@ -179,6 +190,13 @@ def _touched(corpus: Corpus | None, task: str) -> frozenset[str] | None:
 def _difference(base: Score, tuned: Score, pair: Paired, touched: frozenset[str] | None) -> Difference:
     """Tuned minus base on one task, paired by item. Holm's correction comes later."""
     found, p = pair.measured(), pair.p()
+    for score, value in ((base, found.base), (tuned, found.tuned)):
+        if not isclose(score.value, value, rel_tol=1e-4, abs_tol=1e-6):
+            raise DataError(
+                f"its answers make {value:.6g} {score.metric}, its scorecard says {score.value:.6g}",
+                where=base.task,
+                hint="Score it again.",
+            )
     parts = pair.parts(touched)
     whole = len(pair.lines)
     clean, clean_n = (None, None) if touched is None else (found.interval.value, whole)
@@ -236,11 +254,14 @@ def _joined(task: str, base: Sequence[Line], tuned: Sequence[Line]) -> tuple[lis
     ours, theirs = ({line["item"]: line for line in lines} for lines in (base, tuned))
     if ours.keys() != theirs.keys():
         raise DataError(
-            f"{task}: the scorecards hold different items ({len(ours.keys() - theirs.keys())} only in the first, "
+            f"the scorecards hold different items ({len(ours.keys() - theirs.keys())} only in the first, "
             f"{len(theirs.keys() - ours.keys())} only in the second)",
             where=task,
             hint="Score both models with the same task file, data and evaluate.limit.",
         )
+    options = [side[0].get("options", {}) for side in (base, tuned) if side]
+    if options[:1] != options[1:]:
+        raise DataError(f"counted with {options[0]} and with {options[1]}", where=task, hint="Score both alike.")
     order = sorted(ours, key=lambda item: (theirs[item]["row"], item))
     return [ours[item] for item in order], [theirs[item] for item in order]
 

@@ -46,7 +46,9 @@ def export(targets: Sequence[Path], form: str, out: Path) -> list[Path]:
         StorageError: the folder cannot be written.
     """
     if form not in FORMS:
-        raise RecipeError(f"no such form: {form}", where="--to", hint=f"There are: {', '.join(FORMS)}.")
+        raise RecipeError(
+            f"no such form: {form}", where="--to", hint=f"There are: {', '.join(FORMS)}; of a recipe: tasks."
+        )
     cards = [card for target in targets for card in _cards(target)]
     names = [card.name for card in cards]
     if len(set(names)) < len(names):
@@ -136,11 +138,16 @@ def _scores(cards: Sequence[Card]) -> list[Row]:
     return rows
 
 
+PARTS = {"parts", "subjects", "baselines", "ece"}
+"""Of a difference what is no single figure."""
+
+
 def _differences(comparisons: Iterable[Comparison]) -> list[Row]:
-    """A row for each task of each comparison: its plain figures."""
+    """A row for each task of each comparison: its plain figures, the same ones in every row."""
     return [
         {"run": it.name, "panel": panel}
-        | {key: value for key, value in row.model_dump(mode="json").items() if not isinstance(value, dict | list)}
+        | row.model_dump(mode="json", exclude=PARTS)
+        | dict(zip(("ece_base", "ece_tuned"), row.ece or (None, None), strict=True))
         | {"verdict": row.verdict}
         for it in comparisons
         for panel, rows in (("sector", it.differences), ("general", it.general))
@@ -152,16 +159,11 @@ def _as_csv(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
     """Tables as comma-separated text, UTF-8; lists are JSON."""
     for name, rows in tables.items():
         text = StringIO()
-        writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+        writer = csv.DictWriter(text, list(rows[0] if rows else ()), lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: _cell(value) for key, value in row.items()})
         yield f"{name}.csv", text.getvalue().encode()
-
-
-def _columns(rows: list[Row]) -> list[str]:
-    """The columns of a table: not every row has every figure."""
-    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _cell(value: Any) -> Any:
@@ -175,10 +177,13 @@ def _as_parquet(tables: dict[str, list[Row]]) -> Iterable[tuple[str, bytes]]:
 
     kinds = dict.fromkeys(("choices", "accepted"), pa.list_(pa.string())) | {"loglikelihoods": pa.list_(pa.float64())}
     kinds |= dict.fromkeys(("answer", "norm", "text"), pa.string()) | {"nats": pa.float64(), "bytes": pa.int64()}
-    kinds |= dict.fromkeys(("low", "high", "detectable", "clean", "foreseen", "noise", "ece"), pa.float64())
+    numbers = ("low", "high", "detectable", "clean", "foreseen", "noise", "ece_base", "ece_tuned")
+    kinds |= dict.fromkeys(numbers, pa.float64())
     kinds |= {"clean_n": pa.int64()}
     for name, rows in tables.items():
-        columns = {key: pa.array([row.get(key) for row in rows], type=kinds.get(key)) for key in _columns(rows)}
+        columns = {
+            key: pa.array([row[key] for row in rows], type=kinds.get(key)) for key in list(rows[0] if rows else ())
+        }
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink, compression="zstd")
         yield f"{name}.parquet", sink.getvalue().to_pybytes()

@@ -37,6 +37,10 @@ LENGTHS = {"byte_perplexity": "bytes", "bits_per_byte": "bytes", "word_perplexit
 """Its metrics of whole texts, and what they are counted by."""
 
 
+SAME = frozenset({"mcc", *LENGTHS})
+"""Its metrics over all items that are ours to the last digit. Another of one name is not: its chrF goes from 0 to 100."""
+
+
 def load_own(names: Sequence[str], roots: tuple[Path, ...], code: Sequence[str]) -> list[dict[str, Any]]:
     """The tasks and groups of each name, as lm-eval's own manager loads them.
 
@@ -185,7 +189,7 @@ def _told(
         interval, alone = _drawn(metrics[first], summed, len(samples), draws[1]), False
     score = Score(
         task=name,
-        metric=first,
+        metric=first if first in by_item or first not in STATISTICS or first in SAME else f"{first} of lm-eval",
         value=metrics[first],
         low=interval.low,
         high=interval.high,

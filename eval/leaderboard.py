@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import RecipeError, did_you_mean
 from configs.store import digest_json
+from eval.forms import form_of
 from eval.paired import Paired
-from eval.score import LOWER_IS_BETTER
+from eval.score import counted_by_item
 from eval.shell import embedded, page
 from eval.stats import Interval
 from eval.wording import wording
@@ -55,6 +56,8 @@ class Cell:
     """What was asked and how it was counted: digest of metric and items. Values of one digest may be ranked together."""
     put: str
     """How it was put: digest of the task file, worked examples and chat form."""
+    by_item: bool = True
+    """Whether it can be paired: a metric of another library may be known as one value only."""
 
 
 def leaderboard(rows: Sequence[Row], baseline: str = "", lang: str = "en") -> str:
@@ -94,10 +97,10 @@ def cell(row: Row, task: str) -> Cell | None:
     score = next((score for score in row.card.scores if score.task == task), None)
     if score is None:
         return None
-    settings = row.card.settings
-    put = [row.card.inputs.get(f"task {task}", ""), settings.get("evaluate.shots"), settings.get("chat", False)]
-    items = sorted(line["item"] for line in row.answers.get(task, ()))
-    return Cell(score, digest_json([score.metric, items]), digest_json(put))
+    lines = row.answers.get(task, ())
+    items = sorted(line["item"] for line in lines)
+    put = digest_json(list(form_of(row.card, task).values()))
+    return Cell(score, digest_json([score.metric, items]), put, counted_by_item(score.metric, lines))
 
 
 def languages(lines: Sequence[Line]) -> list[str]:
@@ -160,6 +163,8 @@ def _differences(
                 ours, theirs = cells[base][task], cells[other][task]
                 if base == other or ours is None or theirs is None or ours.asked != theirs.asked:
                     continue
+                if not (ours.by_item and theirs.by_item):
+                    continue
                 known = found.get((other, base, task))
                 found[base, other, task] = (
                     Interval(-known.value, -known.high, -known.low)
@@ -181,7 +186,7 @@ def _column(task: str, rows: Sequence[Row], cells: Sequence[Cell | None], tell: 
         "sector": score.sector,
         "sector_name": tell.name(score.sector),
         "languages": languages(lines),
-        "order": "ascending" if score.metric in LOWER_IS_BETTER else "descending",
+        "order": "descending" if score.higher_is_better else "ascending",
     }
 
 
@@ -199,26 +204,27 @@ def _value(found: Cell | None, reference: str, tell: Wording) -> dict[str, Any]:
     }
 
 
-def _verdict(metric: str, apart: Interval) -> str:
+def _verdict(score: Score, apart: Interval) -> str:
     if apart.low <= 0 <= apart.high:
         return ""
-    return "better" if (apart.value > 0) != (metric in LOWER_IS_BETTER) else "worse"
+    return "better" if (apart.value > 0) == score.higher_is_better else "worse"
 
 
-def _shown(metric: str, apart: Interval, tell: Wording) -> list[str]:
+def _shown(score: Score, apart: Interval, tell: Wording) -> list[str]:
     """A difference as the page says it: value, interval, verdict."""
+    metric = score.metric
     same = apart.low == apart.high == 0
     unchanged = tell("no change") if metric in LIKELIHOOD else tell("no answer changed")
     told = unchanged if same else span(signed(metric, apart.low), signed(metric, apart.high), tell)
-    return [signed(metric, apart.value), told, _verdict(metric, apart)]
+    return [signed(metric, apart.value), told, _verdict(score, apart)]
 
 
 def _told(apart: Apart, first: int, tell: Wording, rows: Sequence[Row], tasks: Sequence[str]) -> list[list[list[str]]]:
     """The differences to the first baseline, row by row and task by task; an empty list where there is none."""
-    metrics = {score.task: score.metric for row in rows for score in row.card.scores}
+    scores = {score.task: score for row in rows for score in row.card.scores}
     return [
         [
-            _shown(metrics[task], apart[first, other, task], tell) if (first, other, task) in apart else []
+            _shown(scores[task], apart[first, other, task], tell) if (first, other, task) in apart else []
             for task in tasks
         ]
         for other in range(len(rows))

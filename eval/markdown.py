@@ -49,7 +49,7 @@ def markdown(report: Report, tell: Wording = ENGLISH) -> str:
     parts += [cost(comparison, tell), *_listed(f"## {tell('What to know')}", remarks(rows, tell))]
     parts += [f"## {tell('Sector tasks')}", _table(comparison.differences, tell)]
     parts += [f"## {tell('General ability')}", _table(comparison.general, tell)]
-    parts.append(" ".join([tell(HOW), tell(SEEN), tell("Accuracies in percent.")]))
+    parts.append(tell(" ").join([tell(HOW), tell(SEEN), tell("Accuracies in percent.")]))
     parts += _parts(tell("Clean and touched"), [(row, row.parts) for row in rows], tell)
     subjects = _parts(tell("By subject"), [(row, row.subjects) for row in rows], tell)
     parts += [*subjects, tell(BY_CHANCE)] if subjects else []
@@ -75,7 +75,7 @@ def _table(rows: Sequence[Difference], tell: Wording) -> str:
             items(row, tell),
             seen_from(row),
         ]
-        lines.append([row.task, tell(NAMES[metric]), *values, baselines(row, tell), verdict(row, tell)])
+        lines.append([row.task, tell(NAMES.get(metric, metric)), *values, baselines(row, tell), verdict(row, tell)])
     return _grid(head, "llrrrrlrrrll", lines)
 
 

@@ -19,7 +19,7 @@ from configs.errors import DataError, RecipeError, UnsafeArtefactError
 from configs.job import Job, roots_of
 from configs.load import load_recipe
 from configs.progress import say
-from configs.records import Run
+from configs.records import Corpus, Run
 from configs.store import RunFolder, digest_folder, digest_json, verify_files
 from configs.vocabulary import base_there
 
@@ -159,9 +159,11 @@ def _check_adapter(base: Path, word: str, adapter: Path) -> None:
     """An adapter whose run is beside it fits its own base alone; of others their config tells a name, which is said.
 
     Raises:
-        DataError: it was trained on another base, or its files are not those of its run.
+        DataError: it was trained on another base or with another tokenizer, or its files are not those of its run.
         UnsafeArtefactError: it is not in safetensors.
     """
+    if not adapter.is_dir():
+        raise DataError("no such adapter", where=str(adapter), hint="Give the folder of adapter_model.safetensors.")
     if not (adapter / "adapter_model.safetensors").is_file():
         raise UnsafeArtefactError(
             "no adapter_model.safetensors: other formats could run code and are never opened", where=str(adapter)
@@ -173,6 +175,13 @@ def _check_adapter(base: Path, word: str, adapter: Path) -> None:
                 f"this adapter was trained on {run.base}, whose weights are not those of {word}",
                 where=str(adapter),
                 hint="Give the base that it was trained on.",
+            )
+        corpus = Corpus.read_if_there(RunFolder(adapter.parent.parent).corpus / "corpus.json")
+        if corpus is not None and corpus.tokenizer != tokenizer_digest(base):
+            raise DataError(
+                f"this adapter was trained on the tokens of another tokenizer than that of {word}",
+                where=str(adapter),
+                hint="Give the base as it was then: the tokenizer is a part of it.",
             )
         return
     try:

@@ -61,7 +61,7 @@ def html(report: Report, lang: str = "en") -> str:
         curve=_curve(report, tell),
         run=report.run,
         corpus=report.corpus,
-        **_data(report.corpus),
+        **_data(report.corpus, tell),
         packed=report.packed,
         provenance=_provenance(report, tell),
         settings=_settings(report),
@@ -95,14 +95,14 @@ def _untouched(rows: Sequence[Difference], tell: Wording) -> list[str]:
     unknown = [row.task for row in rows if row.clean_n is None]
     told = []
     if clean:
-        told.append(tell("No training document touches an item of: {tasks}.", tasks=_listed(clean)))
+        told.append(tell("No training document touches an item of: {tasks}.", tasks=_listed(clean, tell)))
     if unknown:
-        told.append(tell("Not compared with the corpus: {tasks}.", tasks=_listed(unknown)))
+        told.append(tell("Not compared with the corpus: {tasks}.", tasks=_listed(unknown, tell)))
     return told
 
 
-def _listed(tasks: Sequence[str]) -> str:
-    return ", ".join(task.replace("_", " ") for task in tasks)
+def _listed(tasks: Sequence[str], tell: Wording) -> str:
+    return tell(", ").join(task.replace("_", " ") for task in tasks)
 
 
 def _calibrated(report: Report, tell: Wording) -> list[dict[str, Any]]:
@@ -133,6 +133,7 @@ def _spent(card: Scorecard, tell: Wording) -> dict[str, Any]:
         "name": tell(card.model) if card.model in ("base", "tuned") else card.model,
         "asked": items,
         "tokens": card.tokens,
+        "saved": max(0, card.tokens_whole - card.tokens) if card.tokens_whole else None,
         "each": card.tokens / items if items else 0.0,
         "seconds": card.seconds,
         "engine": card.engine,
@@ -207,24 +208,24 @@ def _curve(report: Report, tell: Wording) -> Markup:
     return curve([training, *held], tell("tokens"), tell("loss, nats per token"))
 
 
-def _data(corpus: Corpus | None) -> dict[str, Any]:
+def _data(corpus: Corpus | None, tell: Wording) -> dict[str, Any]:
     """The ledger, the data sheet, and the columns of what was found in each source."""
     if corpus is None:
         return {"ledger": [], "datasheet": {}, "columns": []}
-    ledger = [_source(corpus, source) for source in corpus.sources]
+    ledger = [_source(corpus, source, tell) for source in corpus.sources]
     columns = list(dict.fromkeys(name for entry in ledger for name in entry["found"]))
-    return {"ledger": ledger, "datasheet": datasheet(corpus), "columns": columns}
+    return {"ledger": ledger, "datasheet": datasheet(corpus, tell=tell), "columns": columns}
 
 
-def _source(corpus: Corpus, source: SourceLedger) -> dict[str, Any]:
+def _source(corpus: Corpus, source: SourceLedger, tell: Wording) -> dict[str, Any]:
     total = sum(other.tokens_train for other in corpus.sources)
     reasons = sorted((source.refused | source.dropped).items(), key=lambda pair: -pair[1])
     return {
         "source": source,
         "lost": sum(count for _, count in reasons),
-        "reasons": " · ".join(f"{reason} {count:,}" for reason, count in reasons),
+        "reasons": " · ".join(f"{tell.reason(reason)} {count:,}" for reason, count in reasons),
         "share": 100 * source.tokens_train / total if total else 0.0,
-        "found": findings(corpus, source),
+        "found": findings(corpus, source, tell),
     }
 
 

@@ -83,9 +83,8 @@ def _taken_together(rows: Sequence[Difference], margins: Margins) -> list[str]:
     told = []
     for it in pooled("general", [row for row in rows if row.higher_is_better and row.clusters >= FEW]):
         verdict = judged(Interval(-it.difference, -it.high, -it.low), margins.points)
-        told.append(
-            f"{it.tasks} tasks by {NAMES[it.metric]} taken together: {verdict}, {signed(it.metric, it.low)} at worst"
-        )
+        kind, worst = NAMES.get(it.metric, it.metric), signed(it.metric, it.low)
+        told.append(f"{it.tasks} tasks by {kind} taken together: {verdict}, {worst} at worst")
     return told
 
 

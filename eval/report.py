@@ -14,7 +14,7 @@ from eval.answers import Line, read_answers
 from eval.markdown import HOW, SEEN, markdown
 from eval.page import html
 from eval.sentences import remarks
-from eval.words import NAMES, baselines, interval, items, p_value, seen_from, shown, signed, verdict
+from eval.words import baselines, interval, items, kind, p_value, seen_from, shown, signed, verdict
 
 __all__ = ["Report", "difference_table", "gather", "html", "markdown"]
 
@@ -91,7 +91,7 @@ def difference_table(rows: Sequence[Difference]) -> Table:
         before = row.sector
         style = {"better": "green", "worse": "red"}.get(verdict(row), "")
         told = (
-            (row.task, NAMES[row.metric].split(",")[0]),
+            (row.task, kind(row.metric)),
             (f"{shown(row.metric, row.base)} to {shown(row.metric, row.tuned)}", items(row)),
             (signed(row.metric, row.difference), interval(row)),
             (p_value(row.p_holm), seen_from(row)),

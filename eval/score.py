@@ -235,6 +235,11 @@ def unreadable(metric: str, answers: Answers) -> list[bool]:
     return [given is None or (readable is not None and not readable(given, golds[0])) for given, golds in pairs]
 
 
+def counted_by_item(metric: str, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether two models can be paired on a metric: it is ours, or another library counted it for each item."""
+    return metric in STATISTICS or all(metric in line.get("values", ()) for line in lines)
+
+
 def _items(metric: str, answers: Answers, classes: Sequence[str]) -> Floats:
     """What each item adds to the sums, [N, D].
 
@@ -244,7 +249,7 @@ def _items(metric: str, answers: Answers, classes: Sequence[str]) -> Floats:
     if answers.values and all(metric in own for own in answers.values):
         return np.array([(own[metric], 1) for own in answers.values], np.float64)
     if metric not in STATISTICS:
-        raise DataError(f"{metric} is not counted item by item: two models cannot be compared on it", where=metric)
+        raise DataError(f"{metric} is not counted item by item: two models cannot be compared on it")
     if metric in BY_CLASS:
         return _one_hot(answers, classes)
     if metric in LOWER_IS_BETTER:

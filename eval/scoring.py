@@ -136,7 +136,7 @@ def score_table(cards: Sequence[Scorecard]) -> Table:
         }
         for card in cards:
             one = next(it for it in card.scores if it.task == score.task)
-            row[card.model] = " ".join((shown(one.metric, one.value), _interval(one), _unread(one))).rstrip()
+            row[card.model] = " ".join((shown(one.metric, one.value), _interval(one), *_counted(one)))
         rows.append(row)
     return table("scores with 95 % intervals", rows, wide=True)
 
@@ -145,9 +145,12 @@ def _interval(one: Score) -> str:
     return f"({shown(one.metric, one.low)} to {shown(one.metric, one.high)})"
 
 
-def _unread(one: Score) -> str:
-    """How many answers could not be read, where there are some."""
-    return f"{100 * one.invalid:.0f} % invalid" if one.invalid else ""
+def _counted(one: Score) -> Iterator[str]:
+    """How many answers could not be read, and how many prompts lost their beginning, where there are some."""
+    if one.invalid:
+        yield f"{100 * one.invalid:.0f} % invalid"
+    if one.truncated:
+        yield f"{one.truncated:,} truncated"
 
 
 def _models(asked: Asked, roots: tuple[Path, ...]) -> list[Given]:

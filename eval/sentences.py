@@ -76,7 +76,7 @@ def _remarks(row: Difference, tell: Wording) -> list[str]:
         told.append(
             tell("{verdict}: only a difference above {least} could be seen.", verdict=verdict(row, tell), least=least)
         )
-    if row.clusters < FEW:
+    if row.clusters < FEW and row.method == "bootstrap":
         told.append(tell("{n} independent items are few: its interval may be too narrow.", n=row.clusters))
     if within_noise(row) and row.noise:
         told.append(
@@ -145,6 +145,7 @@ def reason(text: str, tell: Wording = ENGLISH) -> str:
         if tell.lang != "en" and (found := re.fullmatch(pattern, text)):
             values = {name: value or "" for name, value in found.groupdict().items()}
             values |= {name: tell(values.get(name, "")) for name in ("verdict", "kind")}
+            values |= {name: values[name].replace("% bits", tell("% bits")) for name in ("worst",) if name in values}
             return tell(form, **values)
     return text
 
@@ -216,12 +217,13 @@ def cost(comparison: Comparison, tell: Wording = ENGLISH) -> str:
     for row in comparison.general:
         values = span(shown(row.metric, row.base), shown(row.metric, row.tuned), tell)
         if row.base and not row.higher_is_better:
-            values += f" ({100 * row.difference / row.base:+.1f} %)".replace("-", "−")
+            percent = f"{100 * row.difference / row.base:+.1f}".replace("-", "−")
+            values += tell(" ({percent} %)", percent=percent)
         parts.append(tell("{task} {became}, {values}", task=_name(row), became=_became(row, tell), values=values))
     if not parts:
         return tell("General ability was not measured.")
     told = tell("General ability: {parts}.", parts=tell("; ").join(parts))
-    return f"{told} {general(comparison.panel, tell)}".rstrip()
+    return f"{told}{tell(' ')}{general(comparison.panel, tell)}".rstrip()
 
 
 def _became(row: Difference, tell: Wording) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from configs.frame import template
-from eval.wording import HERE
+from eval.wording import HERE, of_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def page(name: str, scripts: Sequence[str], tell: Wording, **values: Any) -> str
         _=tell,
         policy=policy,
         script=Markup(script),
-        words=embedded(tell.of_scripts(script)),
+        words=embedded(of_scripts(script, tell)),
         **values,
     )
 

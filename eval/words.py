@@ -126,7 +126,7 @@ def calibration(score: Score, tell: Wording = ENGLISH) -> str:
     if found is None:
         return ""
     n = sum(it.n for it in found.bins)
-    measures = f"ECE {found.ece:.3f}, Brier {found.brier:.3f}"
+    measures = f"ECE {found.ece:.3f}{tell(', ')}Brier {found.brier:.3f}"
     if not n:
         return measures
     sure = sum(it.n * it.confidence for it in found.bins) / n

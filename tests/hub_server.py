@@ -12,9 +12,16 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-"""The commit of every data set."""
+"""The commit of every data set's main branch."""
+EXPORT = "refs/convert/parquet"
+"""The branch where the hub keeps its own conversion of a data set: CONFIG/SPLIT/0000.parquet."""
+EXPORTED = "89abcdef0123456789abcdef0123456789abcdef"
+"""The commit of that branch, wherever there is one."""
+GATED = 403
+"""Of a data set whose terms must be accepted: everyone may list its files, and read none."""
 LARGE = (".safetensors", ".gguf")
 """Files that go the way of large ones (LFS)."""
 TOKEN = "hf_thisIsTheTokenOfATestAndOfNobody"
@@ -42,6 +49,8 @@ class State:
     """What the hub holds, and what it was asked."""
 
     datasets: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    exports: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """The hub's own conversions of some data sets."""
     status: dict[str, int] = field(default_factory=dict)
     """Data sets that are refused with a status."""
     models: dict[str, Repository] = field(default_factory=dict)
@@ -62,6 +71,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     state: State
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # headers and body are two writes: the second would wait 40 ms for the first's receipt
+    )
 
     def do_GET(self):
         self.serve()
@@ -94,19 +106,39 @@ class Hub(http.server.BaseHTTPRequestHandler):
     # ------------------------------------------------------------ data sets, to read
 
     def dataset(self):
-        found = re.fullmatch(r"/(?:api/)?datasets/(\w+/\w+)(?:/(resolve|tree|revision)/(\w+)/?(.*))?", self.plain)
-        name, what, path = (found[1], found[2], found[4]) if found else ("", "", "")
-        files = self.state.datasets.get(name, {})
-        if name in self.state.status:
-            self.answer(b"{}", self.state.status[name])
-        elif what == "resolve" and path in files:
-            self.file(files[path], COMMIT)
-        elif what == "tree" and not path:
-            self.answer([{"type": "file", "path": each, "size": len(files[each]), "oid": COMMIT} for each in files])
-        elif name in self.state.datasets and what in (None, "revision"):
-            self.answer({"id": name, "sha": COMMIT, "siblings": [{"rfilename": each} for each in files], "tags": []})
-        else:
-            self.answer(b"", 404)
+        found = re.fullmatch(
+            r"/(?:api/)?datasets/([\w.-]+/[\w.-]+?)(?:/(resolve|tree|revision|paths-info)/([\w.-]+)/?(.*))?",
+            self.plain.replace("refs%2Fconvert%2Fparquet", EXPORTED),
+        )
+        name, what, revision, path = (
+            (found[1], found[2], found[3], unquote(found[4] or "")) if found else ("", "", "", "")
+        )
+        if name in self.state.status and (self.state.status[name] != GATED or what == "resolve"):
+            status = self.state.status[name]
+            return self.answer(b"{}", status, {"X-Error-Code": "GatedRepo"} if status == GATED else None)
+        if name not in self.state.datasets:
+            return self.answer(b"", 404, {"X-Error-Code": "RepoNotFound"})
+        branches = {COMMIT: self.state.datasets[name]}
+        if name in self.state.exports:
+            branches[EXPORTED] = self.state.exports[name]
+        commit = COMMIT if revision in (None, "main") else revision
+        if commit not in branches:
+            return self.answer(b"", 404, {"X-Error-Code": "RevisionNotFound"})
+        files = branches[commit]
+        if what == "resolve" and path in files:
+            return self.file(files[path], commit)
+        if what == "tree" and (not path or any(each.startswith(f"{path}/") for each in files)):
+            found = listing(files, path)
+            if "recursive=true" not in self.path.lower():
+                found = [it for it in found if "/" not in str(it["path"])[len(path) :].lstrip("/")]
+            return self.answer(found)
+        if what == "paths-info":
+            asked = parse_qs(self.body.decode()).get("paths") or json.loads(self.body or b"{}").get("paths", [])
+            return self.answer([it for each in asked for it in listing(files) if it["path"] == each])
+        if what in (None, "revision"):
+            there = [{"rfilename": each} for each in files]
+            return self.answer({"id": name, "sha": commit, "siblings": there, "tags": []})
+        return self.answer(b"", 404)
 
     # ------------------------------------------------------------ models, to push
 
@@ -114,7 +146,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if self.plain.startswith("/large/"):  # an address that the hub signed: it asks for no token
             self.state.large[self.plain.rpartition("/")[2]] = self.body
             return self.answer(b"")
-        if self.headers.get("Authorization") != f"Bearer {self.state.token}":
+        if self.headers.get("Authorization") != f"Bearer {self.state.token}" and not self.public():
             return self.answer({"error": "Invalid username or password."}, 401)
         if self.plain == "/api/repos/create":
             return self.create(json.loads(self.body))
@@ -132,9 +164,19 @@ class Hub(http.server.BaseHTTPRequestHandler):
         verb = {"preupload": self.preupload, "commit": self.commit, "tree": self.tree, "resolve": self.resolve}
         if found[2] in verb:
             return verb[found[2]](repository, found[1], found[3], found[4] or "")
-        return self.answer(
-            {"id": found[1], "sha": repository.head, "private": repository.private, "siblings": [], "tags": []}
-        )
+        return self.told(repository, found)
+
+    def told(self, repository, found):
+        commit = repository.head if found[3] in (None, "main") else found[3]
+        if repository.tree(commit) is None:
+            return self.answer({"error": "no such revision"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        return self.answer({"id": found[1], "sha": commit, "private": repository.private, "siblings": [], "tags": []})
+
+    def public(self) -> bool:
+        """Whether this only reads a repository that everyone may read."""
+        names = [name for name, it in self.state.models.items() if not it.private]
+        read = self.command in ("GET", "HEAD")
+        return read and any(re.match(rf"/(?:api/models/)?{re.escape(name)}(?:/|$)", self.plain) for name in names)
 
     def create(self, asked):
         name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
@@ -206,7 +248,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def resolve(self, repository, _name, revision, path):
         files = repository.tree(revision) or {}
         if path in files:
-            return self.file(files[path], repository.head)
+            return self.file(files[path], repository.head if revision == "main" else revision)
         return self.answer({"error": "no such file"}, 404, {"X-Error-Code": "EntryNotFound"})
 
     # ------------------------------------------------------------ answers
@@ -230,6 +272,16 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def listing(files: dict[str, bytes], below: str = "") -> list[dict[str, object]]:
+    """All folders and files of a tree, or of one of its folders, as the hub lists them recursively."""
+    inside = [path for path in files if not below or path.startswith(f"{below}/")]
+    folders = {path[:place] for path in inside for place, sign in enumerate(path) if sign == "/" and place > len(below)}
+    found = [{"type": "directory", "path": path, "oid": COMMIT} for path in sorted(folders)]
+    return found + [
+        {"type": "file", "path": path, "size": len(files[path]), "oid": blob(files[path])} for path in inside
+    ]
 
 
 def blob(content: bytes) -> str:

@@ -14,6 +14,7 @@ from configs.recipe import Evaluate, Recipe, Source
 from configs.records import Comparison, Corpus, Score, Scorecard, SourceLedger, made_by
 from configs.store import HOUSE, RunFolder, digest_bytes, digest_file
 from eval.compare import compare, compare_scorecards
+from eval.score import STATISTICS, classes_of, columns, sums_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +61,11 @@ def scorecard(folder: Path, lines: Lines, general: tuple[str, ...] = (), metric:
     scores = []
     for task, some in lines.items():
         rolling = "nats" in some[0]
-        value = sum(line.get("answer") == "good" for line in some) / len(some)
+        counted = "bits_per_byte" if rolling else metric
+        sums_CD, _ = sums_of(counted, columns(some), classes_of(some))
+        value = float(STATISTICS[counted](sums_CD.sum(axis=0)))
         scores.append(
-            Score(task=task, metric="bits_per_byte" if rolling else metric, value=value, low=0.0, high=1.0, n=len(some),
+            Score(task=task, metric=counted, value=value, low=0.0, high=1.0, n=len(some),
                   clusters=len(some), sector="general" if task in general else "finance", higher_is_better=not rolling,
                   baselines={} if rolling else {"majority": 0.5})
         )  # fmt: skip

@@ -214,7 +214,7 @@ def test_a_task_without_its_answer_column_is_a_data_error(here: Path) -> None:
     (here / "test.jsonl").write_text(rows(6).replace("topic", "label"))
     done = door("check", "r.yaml", cwd=here)
     assert done.returncode == 3
-    assert "r.yaml:12 evaluate.tasks[0]: {{ topic }}: no column topic" in done.stderr
+    assert "r.yaml:12 evaluate.tasks[0]: topics: doc_to_target, row 1: no column topic" in done.stderr
 
 
 def test_pickled_weights_are_never_opened(here: Path, tmp_path: Path) -> None:

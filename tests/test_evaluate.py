@@ -174,6 +174,7 @@ def test_random_texts_that_name_no_choice_are_invalid_and_wrong(job: Job) -> Non
     _, tuned = evaluate(job)
     written = tuned.scores[1]
     assert (written.value, written.invalid) == (0.0, 1.0)
+    assert written.baselines == {"majority": 0.5, "random": 0.5}  # of 24 golds each of the two choices is 12
 
 
 def test_the_second_time_nothing_is_done(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +287,24 @@ def test_scorecards_vouch_for_their_answers(job: Job) -> None:
     for which in ("base", "tuned"):
         folder = job.folder.scorecards / which
         verify_files(folder, Scorecard.read(folder / "scorecard.json").files)
+
+
+def test_answers_are_kept_where_only_the_cluster_of_their_items_changed(tiny_base: Path, tmp_path: Path) -> None:
+    """24 questions by themselves, then two and two about one passage: the same answers, and 12 observations."""
+    job = made(tmp_path, tiny_base, tasks=("moods.yaml",), general=())
+    task = (tmp_path / "moods.yaml").read_text("utf-8") + 'cluster: "{{passage}}"\nsubject: "{{passage}}"\n'
+    (tmp_path / "moods.yaml").write_text(task, "utf-8")
+    rows = [json.loads(line) for line in (tmp_path / "moods.jsonl").read_text("utf-8").splitlines()]
+    found = []
+    for width in (1, 2):
+        shared = [row | {"passage": n // width} for n, row in enumerate(rows)]
+        (tmp_path / "moods.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shared), "utf-8")
+        _, tuned = evaluate(job)
+        assert tuned.scores[0].clusters == 24 // width
+        lines = read_answers(job.folder.scorecards / "tuned" / "answers.jsonl")["moods"]
+        assert [(line["cluster"], line["subject"]) for line in lines] == [(str(n // width),) * 2 for n in range(24)]
+        found.append([(line["batch"], line["loglikelihoods"]) for line in lines])
+    assert found[0] == found[1]
 
 
 FAR = """

@@ -14,6 +14,7 @@ from eval.answers import read_answers
 from eval.compare import compare_scorecards
 from eval.evaluate import evaluate
 from eval.harness import ENGINE, evaluate_by_lm_eval
+from eval.render import render
 from tests.recipes import sectorlm
 from tests.test_evaluate import made
 
@@ -124,6 +125,24 @@ def test_tasks_of_its_own_are_counted_item_by_item(job: Job) -> None:
         [new.value - old.value for old, new in zip(base.scores, tuned.scores, strict=True)]
     )
     assert Scorecard.read(folder / "base" / "scorecard.json").settings["evaluate.tasks"] == files
+
+
+def test_a_metric_of_its_own_that_is_no_number_for_each_item_is_not_taken_for_ours(job: Job, tmp_path: Path) -> None:
+    """Its chrF goes from 0 to 100 and is known of all texts together: no pairs, and no column of differences."""
+    files = ["own_written.yaml", "own_chrf.yaml"]
+    (job.roots[0] / "own_chrf.yaml").write_text(
+        OWN.format(
+            name="own_chrf", folder=job.roots[0], keys=WRITTEN.replace("exact_match, aggregation: mean", "chrf")
+        ),
+        "utf-8",
+    )
+    _, tuned = evaluate_by_lm_eval(job, files)
+    assert [score.metric for score in tuned.scores] == ["exact_match", "chrf of lm-eval"]
+    folder = job.folder.root / "lm-eval-own"
+    with pytest.raises(DataError, match=r"^chrf of lm-eval is not counted item by item"):
+        compare_scorecards(folder / "base", folder / "tuned")
+    render([folder], tmp_path / "board.html")
+    assert "chrf of lm-eval" in (tmp_path / "board.html").read_text("utf-8")
 
 
 def test_whether_an_answer_is_the_greedy_one_is_what_stock_lm_eval_says(job: Job, tiny_base: Path) -> None:

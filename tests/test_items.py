@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configs.errors import DataError, UnsafeArtefactError
+from configs.errors import DataError, RecipeError, UnsafeArtefactError
 from configs.items import read_items, split_files
 from configs.load import load_task
 from configs.store import HOUSE
@@ -87,6 +87,16 @@ def test_a_missing_column_is_an_error_that_names_the_nearest_one(tmp_path):
     with pytest.raises(DataError, match="no column answr") as caught:
         read(tmp_path, [{"q": "1", "answer": "yes"}], doc_to_target="{{answr}}")
     assert "Did you mean answer?" in caught.value.hint
+    assert caught.value.where == "t: doc_to_target, row 1"
+
+
+def test_a_row_that_no_template_fits_is_named_by_its_task_key_and_place(tmp_path):
+    """The third row has no column `c`, and a template is left open: neither message repeats the template."""
+    rows = [{"q": "1", "c": ["x", "y"], "a": 0}, {"q": "2", "c": ["x", "y"], "a": 1}, {"q": "3", "a": 0}]
+    with pytest.raises(DataError, match=r"^t: doc_to_choice, row 3: no column c"):
+        read(tmp_path, rows, doc_to_choice="{{c}}")
+    with pytest.raises(RecipeError, match=r"^t: doc_to_text, row 1: not a valid template"):
+        read(tmp_path, rows, doc_to_text="{{q\nAnswer:")
 
 
 def test_no_items_left_is_an_error_with_the_reasons(tmp_path):
@@ -141,6 +151,21 @@ def test_a_file_that_changed_since_its_sha256_is_refused(tmp_path):
     assert len(items) == 1
     with pytest.raises(DataError, match="bytes differ from the sha256"):
         read(tmp_path, [{"q": "2", "a": "yes"}], metadata=ABOUT | {"sha256": {"rows.jsonl": digest}})
+
+
+def test_a_sha256_of_a_file_that_the_task_does_not_have_is_refused(tmp_path):
+    """It would pin nothing. While another file of the task is missing, the name may be that one's."""
+    about = ABOUT | {"sha256": {"rowz.jsonl": "0" * 64}}
+    with pytest.raises(DataError, match=r"no file of task t is called rowz\.jsonl") as caught:
+        read(tmp_path, [{"q": "1", "a": "yes"}], metadata=about)
+    assert "Did you mean rows.jsonl?" in caught.value.hint
+    files = {"data_files": {"test": "rows.jsonl", "train": "rowz.jsonl"}}
+    assert len(read(tmp_path, [{"q": "1", "a": "yes"}], metadata=about, dataset_kwargs=files)[0]) == 1
+
+
+def test_worked_examples_need_a_split_that_they_come_from(tmp_path):
+    with pytest.raises(ValueError, match="num_fewshot is 3, but no fewshot_split"):
+        task(tmp_path, [{"q": "1", "a": "yes"}], num_fewshot=3)
 
 
 def test_a_path_that_leaves_its_roots_is_refused(tmp_path):
@@ -215,6 +240,9 @@ def test_every_sha256_of_a_task_is_that_of_one_of_its_files(name):
     known = [
         path.partition("!")[0] for paths in files.values() for path in ([paths] if isinstance(paths, str) else paths)
     ]
+    known += [
+        path.rpartition(".")[0] for path in known if path.endswith((".gz", ".zst"))
+    ]  # unpacked, they have one too
     for pinned in found.metadata.sha256:
         assert any(
             fnmatch(path, f"*{pinned}") or fnmatch(pinned, path) or fnmatch(pinned, path.rpartition("/")[2])

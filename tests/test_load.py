@@ -10,7 +10,7 @@ from configs.emit import resolved_yaml, to_yaml
 from configs.errors import RecipeError
 from configs.load import load_recipe, load_task, read_recipe
 from configs.recipe import SECTORS
-from configs.sector import load_sector
+from configs.sector import beside_the_pack, load_sector
 from configs.yaml_nodes import MAX_BYTES, parse_yaml, read_yaml, scalar
 
 GOOD = """\
@@ -300,6 +300,16 @@ def test_all_twelve_sector_packs_hold_two_corpora_two_benchmarks_and_a_note_in_t
     assert all(len(pack.corpora) >= 2 and len(pack.benchmarks) >= 2 for pack in packs)
     assert all(len(pack.glossary) >= 20 and pack.domain.protect and pack.domain.personal for pack in packs)
     assert all(pack.safety.en.isascii() and not pack.safety.zh.isascii() for pack in packs)
+
+
+def test_a_pack_says_what_it_would_not_have_expected_of_a_source() -> None:
+    pack = load_sector("healthcare")
+    source = pack.corpora[0]
+    assert beside_the_pack(source, pack) == []
+    unlike = source.model_copy(update={"licence": "CC-BY-NC-4.0", "personal": "off"})
+    (licence, told), (personal, why) = beside_the_pack(unlike, pack)
+    assert (licence, personal) == ("licence", "personal")
+    assert told.startswith("CC-BY-NC-4.0 is noncommercial") and "mrn" in why
 
 
 def test_places_name_the_line_of_every_key(here: Path) -> None:

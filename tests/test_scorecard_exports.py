@@ -142,6 +142,8 @@ def test_csv_and_parquet_hold_a_row_for_each_item_and_model(run: Path, tmp_path:
     differences = pq.read_table(tmp_path / "differences.parquet").to_pylist()
     assert [row["task"] for row in differences] == ["moods", "written", "passages"]
     assert differences[0]["difference"] == pytest.approx(values(run, "tuned")["moods"] - values(run, "base")["moods"])
+    assert differences[0]["ece_tuned"] > 0
+    assert differences[1]["ece_tuned"] is None
 
 
 def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path) -> None:

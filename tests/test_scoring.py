@@ -138,6 +138,7 @@ def test_a_run_folder_is_its_base_with_its_adapter(tiny_base, finished, monkeypa
         (["runs/test/run/adapter", "--tasks", "moods.yaml"], 3, "an adapter alone answers nothing"),
         (["nowhere", "--tasks", "moods.yaml"], 3, "no such base model"),
         (["BASE+nowhere", "--tasks", "moods.yaml"], 3, "no such adapter"),
+        (["BASE", "--adapter", "nowhere", "--tasks", "moods.yaml"], 3, "no such adapter"),
         (["BASE+pickled", "--tasks", "moods.yaml"], 6, "no adapter_model.safetensors"),
         (["BASE", "--tasks", "moods.yaml", "--engine", "fast"], 2, "no engine 'fast'. Known: here, vllm"),
         (["BASE", "--tasks", "moods.yaml", "--engine", "vllm"], 5, "pip install -e '.[vllm]'"),
@@ -162,6 +163,21 @@ def test_an_adapter_of_another_base_is_refused(here, tiny_base):
     told = sectorlm("score", f"{other}+{here / 'runs/test/run/adapter'}", "--tasks", "moods.yaml", "--out", "refused")
     assert told.code == 3
     assert "whose weights are not those of" in told.err
+
+
+def test_an_adapter_whose_base_has_another_tokenizer_now_is_refused(tiny_base, finished, tmp_path):
+    """The weights are the same, two tokens of the vocabulary have changed places: every prompt would be other words."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text("utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    one, two = list(vocabulary)[-2:]
+    vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    adapter = finished / "runs/story/run/adapter"
+    told = sectorlm("score", f"{other}+{adapter}", "--tasks", "finance_topics", "--out", "refused")
+    assert told.code == 3
+    assert "another tokenizer than that of" in told.err
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,9 @@ def test_several_configurations_are_one_split_and_each_row_knows_its_own(tmp_pat
 
 @pytest.mark.usefixtures("quiet_cache")
 def test_a_data_set_that_cannot_be_read_is_an_error_that_names_the_way_out(tmp_path, hub):
-    with pytest.raises(DataError, match="the data set of task t cannot be read") as caught:
+    with pytest.raises(DataError, match="task t: the data set cannot be read") as caught:
         read_items(task(dataset_path=str(hub), dataset_name="winter"), "test", here(tmp_path))
-    assert "local files" in caught.value.hint
+    assert "Local files do as well" in caught.value.hint
 
 
 def test_rows_of_several_files_know_their_file(tmp_path):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from configs.records import Comparison, Corpus, Release, Run, Scorecard
 from configs.store import HOUSE, digest_file, verify_files
 
@@ -74,6 +76,7 @@ def test_the_same_command_again_keeps_every_stage_and_every_byte(finished):
     assert again.stdout == (finished / "stdout.txt").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_recipe_give_the_same_weights_answers_and_numbers(finished):
     assert sectorlm(finished, "run", "story.yaml", "--runs", "again").returncode == 0
     for name in ("run/adapter/adapter_model.safetensors", "corpus/tokens.bin", "scorecards/tuned/answers.jsonl"):
@@ -86,6 +89,7 @@ def test_two_runs_of_one_recipe_give_the_same_weights_answers_and_numbers(finish
     assert one["general"] == two["general"]
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_the_same_command_completes_with_the_same_numbers(finished):
     points = ("prepare.tokens", "train.step:3", "evaluate.batch:2", "compare.before_record", "publish.before_record")
     for point in points:

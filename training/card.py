@@ -15,6 +15,7 @@ from configs.records import Scorecard
 from configs.results import model_index
 from configs.store import HOUSE
 from configs.vocabulary import base_there, rows_of, vocabulary_of
+from training.card_zh import chinese_section
 from training.papers import tuned_results
 from training.told_training import training_told
 
@@ -51,6 +52,7 @@ def model_card(job: Job, corpus: Corpus, run: Run, comparison: Comparison, relea
     pieces = [
         f"---\n{data.to_yaml()}\n---\n",
         _head(job, run),
+        *chinese_section(job, corpus, run, comparison, release.accepted),
         _usage(job, run),
         "## Results\n\nTuned minus base, item by item; 95 % intervals.\n\n" + _table(comparison.differences),
         *_baselines(tuned),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.seeds import student_interval, student_p, student_quantile, two_ways
+from eval.seeds import student_interval, two_ways
+from eval.student import student_p, student_quantile
 
 
 def answered(right: list[bool]) -> list[dict]:

@@ -25,7 +25,6 @@ from eval.stats import (
     paired_bootstrap,
     paired_score,
     relative_bootstrap,
-    student,
     swap_test,
     tail,
     together,
@@ -192,11 +191,6 @@ def test_the_bootstrap_over_clusters_has_the_cluster_robust_standard_error():
     found = paired_bootstrap(base_CD, tuned_CD, mean, 20_000, generator(0, "robust"))
     expanded = scipy_stats.t.ppf(0.975, 59) * math.sqrt(60 / 59)
     assert (found.high - found.low) / (2 * expanded) == pytest.approx(robust, rel=0.03)
-
-
-@pytest.mark.parametrize("freedom", [3, 5, 10, 30, 300])
-def test_students_quantile_is_scipys(freedom):
-    assert student(freedom) == pytest.approx(scipy_stats.t.ppf(0.975, freedom), abs=0.005)
 
 
 def test_the_interval_of_a_mean_is_students_also_for_8_values():

@@ -9,16 +9,16 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import DataError, SectorLMError, did_you_mean
-from configs.job import find_files
+from configs.job import COMPRESSED, find_files
 from configs.store import digest_file
 from configs.task import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from configs.task import Task
 
@@ -235,7 +235,7 @@ def _refuse_empty_pins(task: Task, files: Files, roots: tuple[Path, ...]) -> Non
         return
     there = [file for path in named for file in find_files(path, roots)]
     for name in task.metadata.sha256:
-        if not any(_is_called(file, name) for file in there):
+        if not any(_is_called(_unpacked(file), _unpacked(Path(name)).as_posix()) for file in there):
             names = sorted({file.name for file in there})
             raise DataError(
                 f"no file of task {task.task} is called {name}, which has a sha256 there",
@@ -247,6 +247,11 @@ def _refuse_empty_pins(task: Task, files: Files, roots: tuple[Path, ...]) -> Non
 def _is_called(file: Path, name: str) -> bool:
     """Whether a name of `metadata.sha256` is a file's: the end of its path."""
     return f"/{file.as_posix()}".endswith(f"/{name}")
+
+
+def _unpacked(file: Path) -> Path:
+    """A file's name without its packing: a task may pin both forms, whichever of them lies there."""
+    return file.with_suffix("") if file.suffix in COMPRESSED else file
 
 
 def _check_digest(task: Task, file: Path) -> None:

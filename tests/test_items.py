@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections import Counter
@@ -151,6 +152,21 @@ def test_a_file_that_changed_since_its_sha256_is_refused(tmp_path):
     assert len(items) == 1
     with pytest.raises(DataError, match="bytes differ from the sha256"):
         read(tmp_path, [{"q": "2", "a": "yes"}], metadata=ABOUT | {"sha256": {"rows.jsonl": digest}})
+
+
+def test_a_file_may_be_pinned_packed_and_plain_and_only_the_form_that_lies_there_counts(tmp_path):
+    text = b'{"q": "1", "a": "yes"}\n'
+    packed = gzip.compress(text)
+    pins = {"rows.jsonl": hashlib.sha256(text).hexdigest(), "rows.jsonl.gz": hashlib.sha256(packed).hexdigest()}
+    for name, content in (("rows.jsonl", text), ("rows.jsonl.gz", packed)):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        away = tmp_path / f"task of {name}"
+        away.mkdir()
+        asked = {"data_files": {"test": "rows.jsonl.gz"}}
+        found = task(away, [], metadata=ABOUT | {"sha256": pins}, dataset_kwargs=asked)
+        assert len(read_items(found, "test", (folder,))[0]) == 1
 
 
 def test_a_sha256_of_a_file_that_the_task_does_not_have_is_refused(tmp_path):

@@ -234,8 +234,9 @@ def _refuse_empty_pins(task: Task, files: Files, roots: tuple[Path, ...]) -> Non
     if not task.metadata.sha256 or not all(_there(path, roots) for path in named):
         return
     there = [file for path in named for file in find_files(path, roots)]
+    asked = [Path(path.partition("!")[0]) for path in named]  # an archive may lie there as a folder
     for name in task.metadata.sha256:
-        if not any(_is_called(_unpacked(file), _unpacked(Path(name)).as_posix()) for file in there):
+        if not any(_is_called(_unpacked(file), _unpacked(Path(name)).as_posix()) for file in (*there, *asked)):
             names = sorted({file.name for file in there})
             raise DataError(
                 f"no file of task {task.task} is called {name}, which has a sha256 there",

@@ -16,7 +16,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import RecipeError
+from configs.errors import DataError, RecipeError, SectorLMError
 from configs.load import load_task
 from configs.progress import say
 from configs.prompts import prompt_digest
@@ -179,19 +179,26 @@ def ask_ours(gathered: Gathered, settings: dict[str, Any], engine: Engine) -> li
 
 
 def run_there(model: LM, tasks: dict[str, Any], *, chat: bool = False, limit: int | None = None) -> dict[str, Any]:
-    """What `lm_eval.evaluator.evaluate` finds; its warnings about keys that are left out are not shown."""
+    """What `lm_eval.evaluator.evaluate` finds; its warnings about keys that are left out are not shown.
+
+    Raises:
+        DataError: it stopped, most often for a key whose value it does not know.
+    """
     from lm_eval.evaluator import evaluate
 
-    with _hushed():
-        found: dict[str, Any] = evaluate(
-            model,
-            tasks,
-            bootstrap_iters=0,
-            limit=limit,
-            log_samples=True,
-            apply_chat_template=chat,
-            fewshot_as_multiturn=False,
-        )
+    how = {"apply_chat_template": chat, "fewshot_as_multiturn": False}
+    try:
+        with _hushed():
+            found: dict[str, Any] = evaluate(model, tasks, bootstrap_iters=0, limit=limit, log_samples=True, **how)
+    except SectorLMError:
+        raise
+    except Exception as error:  # whatever a task of its own makes it stumble over
+        told = (str(error).strip().splitlines() or [""])[0]
+        raise DataError(
+            f"lm-eval stopped ({type(error).__name__}: {told})",
+            where=", ".join(tasks.get("tasks", tasks)),
+            hint="Look at the task's metric_list and filter_list: this version may not know a name there.",
+        ) from error
     return found
 
 

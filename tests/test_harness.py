@@ -178,6 +178,7 @@ def test_whether_an_answer_is_the_greedy_one_is_what_stock_lm_eval_says(job: Job
         ("own_included.yaml", UnsafeArtefactError, "own_code.yaml: doc_to_choice utils.choices"),
         ("own_drawn.yaml", DataError, "draws its texts at random"),
         ("own_lost.yaml", DataError, "cannot load the task"),
+        ("own_odd.yaml", DataError, "lm-eval stopped"),
     ],
 )
 def test_a_task_that_cannot_be_asked_says_why(name: str, kind: type[Exception], said: str, job: Job) -> None:
@@ -191,6 +192,8 @@ def test_a_task_that_cannot_be_asked_says_why(name: str, kind: type[Exception], 
         (root / "own_written.yaml").read_text("utf-8").replace("max_gen_toks: 4", "do_sample: true, temperature: 0.7")
     )
     (root / "own_drawn.yaml").write_text(drawn, "utf-8")
+    odd = whole.replace("aggregation: matthews_corrcoef", "aggregation: middling")
+    (root / "own_odd.yaml").write_text(odd, "utf-8")
     (root / "own_lost.yaml").write_text(whole.replace("own.jsonl", "lost.jsonl"), "utf-8")
     with pytest.raises(kind, match=said):
         evaluate_by_lm_eval(job, [name])

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from eval.answers import Line
     from eval.scorer import Scorer
 
-ITEMS, TOKENS, SEED = 6, 6, 0
-"""Items of each task, tokens of each generated text."""
+ITEMS, PASSAGES, TOKENS, SEED = 6, 2, 6, 0
+"""Items of each task, of one whose items are whole pages, tokens of each generated text."""
 SETTINGS = {"seed": SEED, "chat": False, "evaluate.batch_tokens": 16384, "evaluate.resamples": 1000}
 EMBEDDED = [name for name, path in task_files(HOUSE).items() if "assets/samples" in path.read_text("utf-8")]
 OTHERS = [name for name in task_files(HOUSE) if name not in EMBEDDED]
@@ -91,8 +91,9 @@ class Asked(NamedTuple):
 def three_ways(name: str, models: Models, folder: Path) -> tuple[Asked, Asked, Asked, list[list[int]]]:
     """Our answers, those of lm-eval with our scorer, those of stock lm-eval; and the token ids of our prompts."""
     roots = (SHARED, HOUSE)
-    shots = max(2, load_task(name, roots)[0].num_fewshot)
-    wish = Evaluate(tasks=(name,), limit=ITEMS, shots=shots, resamples=1000)
+    task = load_task(name, roots)[0]
+    items = PASSAGES if task.output_type == "loglikelihood_rolling" else ITEMS
+    wish = Evaluate(tasks=(name,), limit=items, shots=max(2, task.num_fewshot), resamples=1000)
     asked = ask(name, roots, wish, SEED)
     asked.task = asked.task.model_copy(update={"max_gen_toks": TOKENS})
     gathered = gather(name, asked, roots)
